@@ -8,11 +8,21 @@ import (
 	"github.com/dsvault/dsv"
 )
 
+// fuzzSealed is the same in every process: fuzz workers share the seeds of one.
+func fuzzSealed(t testing.TB, q dsv.Quorum) (Binding, Sealed) {
+	t.Helper()
+	b, random := testBinding("FUZZ"), stream("fuzz")
+	s, err := sealer{byteReader(random), twinSplit(random)}.seal(q, b, dsv.SecretOf([]byte("value")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b, s
+}
+
 // FuzzParse: total, and what it accepts has exactly one encoding.
 func FuzzParse(f *testing.F) {
-	b := testBinding("FUZZ")
 	for _, q := range quorums {
-		s := seal(f, q, b, []byte("value"))
+		_, s := fuzzSealed(f, q)
 		f.Add(s.Shards[0])
 		f.Add(s.Shards[q.N-1])
 	}
@@ -38,8 +48,7 @@ func FuzzParse(f *testing.F) {
 // FuzzCombine: whatever some holders answer, the value is right or there is none.
 func FuzzCombine(f *testing.F) {
 	q := quorums[1]
-	b := testBinding("FUZZ")
-	s := seal(f, q, b, []byte("value"))
+	b, s := fuzzSealed(f, q)
 	f.Add(uint8(0b00111), uint8(0b00100), s.Shards[2])
 	f.Add(uint8(0b11111), uint8(0b11000), s.Shards[0])
 	f.Add(uint8(0b11100), uint8(0b00100), []byte{1})
@@ -74,8 +83,7 @@ func FuzzCombine(f *testing.F) {
 // parse must not panic, and must not give a value.
 func FuzzOpen(f *testing.F) {
 	q := quorums[1]
-	b := testBinding("FUZZ")
-	s := seal(f, q, b, []byte("value"))
+	b, s := fuzzSealed(f, q)
 	f.Add(s.Shards[0], s.Shards[3], s.Shards[4])
 	f.Add(s.Shards[0], s.Shards[1], s.Shards[2])
 	f.Fuzz(func(t *testing.T, one, two, three []byte) {
