@@ -1,0 +1,116 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/dsvault/dsv"
+	"github.com/dsvault/dsv/internal/meta"
+	"github.com/dsvault/dsv/internal/shard"
+	"github.com/dsvault/dsv/internal/store"
+)
+
+// auditOnce looks, after a start that follows no clean close, whether every
+// shard that the metadata gives this node is here and opens; what is not is a
+// hole, to be refilled by repair. It goes partition by partition once that is
+// joined, in small steps.
+func (r *Replica) auditOnce(ctx context.Context) {
+	defer close(r.audits)
+	if r.cfg.Clean {
+		return
+	}
+	for _, p := range r.parts {
+		if !r.untilJoined(ctx, p) {
+			return
+		}
+		if err := r.auditPartition(ctx, p.id); err != nil {
+			if ctx.Err() == nil {
+				r.cfg.Logger.Error("audit of a partition failed", "partition", p.id, "err", err)
+			}
+			return
+		}
+	}
+}
+
+// Audited is closed when the audit after an unclean close is done; at once
+// after a clean one.
+func (r *Replica) Audited() <-chan struct{} { return r.audits }
+
+func (r *Replica) untilJoined(ctx context.Context, p *part) bool {
+	t := time.NewTicker(joinEvery)
+	defer t.Stop()
+	for !p.joined.Load() {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-t.C:
+		}
+	}
+	return true
+}
+
+const auditAtOnce = 256
+
+func (r *Replica) auditPartition(ctx context.Context, p dsv.Partition) error {
+	var after meta.VersionCursor
+	for ctx.Err() == nil {
+		var page []meta.PathVersion
+		var bad []Hole
+		more := false
+		err := r.View(func(tx store.Txn) error {
+			var err error
+			page, more, err = meta.Versions(tx, p, after, auditAtOnce)
+			if err != nil {
+				return err
+			}
+			for _, v := range page {
+				reason, err := r.auditVersion(tx, v)
+				if err != nil {
+					return err
+				}
+				if reason != 0 {
+					bad = append(bad, Hole{Path: v.Path, Version: v.Version.Number, Set: v.Version.ShareSet, Reason: reason})
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for _, h := range bad {
+			err := r.NoteHole(ctx, h.Path, h.Version, h.Set, h.Reason)
+			if err != nil && !errors.Is(err, store.ErrConflict) {
+				return err
+			}
+		}
+		if !more {
+			return nil
+		}
+		after = page[len(page)-1].Cursor()
+	}
+	return ctx.Err()
+}
+
+// auditVersion tells what is wrong with this node's shard of one version.
+func (r *Replica) auditVersion(tx store.Txn, v meta.PathVersion) (HoleReason, error) {
+	holders, err := r.Holders(v.Path.NS)
+	if err != nil {
+		return 0, err
+	}
+	rank := rankOf(holders, r.cfg.Node)
+	if rank < 0 || rank >= len(v.Version.Digests) {
+		return 0, nil
+	}
+	var a Answer
+	if err := r.readShard(tx, v.Version.ShareSet, rank, &a); err != nil {
+		return 0, err
+	}
+	switch {
+	case a.State == ShardMissing:
+		return HoleMissing, nil
+	case a.State == ShardDamaged, shard.Check(a.Shard, v.Version.ShareSet, rank, v.Version.Digests[rank]) != nil:
+		return HoleDamaged, nil
+	}
+	return 0, nil
+}

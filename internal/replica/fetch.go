@@ -1,0 +1,167 @@
+package replica
+
+import (
+	"context"
+	"errors"
+
+	"github.com/dsvault/dsv"
+	"github.com/dsvault/dsv/internal/meta"
+	"github.com/dsvault/dsv/internal/shard"
+	"github.com/dsvault/dsv/internal/store"
+)
+
+// ShardState is what a holder says of the shard it was asked for.
+type ShardState uint8
+
+// States of a shard at its holder.
+const (
+	ShardNotAsked ShardState = iota
+	ShardGood
+	ShardMissing
+	ShardDamaged
+)
+
+func (s ShardState) String() string {
+	return [...]string{"not-asked", "good", "missing", "damaged"}[min(s, 3)]
+}
+
+// FetchRequest asks a holder for its answer about one key, and for its shard
+// of one share set where Set is not zero.
+type FetchRequest struct {
+	Path dsv.Path
+	Set  dsv.ShareSet
+	// Probe asks for the shard's state only, not its bytes.
+	Probe bool
+}
+
+// Answer is a holder's: ONE snapshot, taken after the request.
+type Answer struct {
+	Store   dsv.StoreID
+	Decided int64      // d: log offset of the newest decided change of the key in the holder's prefix, -1 = none
+	Staged  []dsv.TxID // S: every transaction staged here for the key and undecided in that prefix, repairs left out
+	State   ShardState
+	Shard   []byte
+}
+
+// Fetch answers from one snapshot. A store that has not applied its own JOIN
+// in the key's partition refuses: it may have lost what it once acknowledged.
+func (r *Replica) Fetch(_ context.Context, q FetchRequest) (Answer, error) {
+	p := r.PartitionOf(q.Path.NS)
+	holders, err := r.Holders(q.Path.NS)
+	if err != nil {
+		return Answer{}, err
+	}
+	rank := rankOf(holders, r.cfg.Node)
+	if rank < 0 {
+		return Answer{}, ErrNotHolder
+	}
+	if !r.part(p).joined.Load() {
+		return Answer{}, ErrNotJoined
+	}
+	a := Answer{Store: r.storeID}
+	err = r.View(func(tx store.Txn) error {
+		if err := r.decidedAndStaged(tx, q.Path, &a); err != nil {
+			return err
+		}
+		if q.Set.IsZero() {
+			return nil
+		}
+		return r.readShard(tx, q.Set, rank, &a)
+	})
+	if err == nil && a.State == ShardDamaged {
+		r.stats.damaged.Add(1)
+	}
+	if q.Probe {
+		a.Shard = nil
+	}
+	return a, err
+}
+
+func (r *Replica) decidedAndStaged(tx store.Txn, path dsv.Path, a *Answer) error {
+	s, ok, err := meta.LookupSecret(tx, path)
+	if err != nil {
+		return err
+	}
+	a.Decided = -1
+	if ok {
+		a.Decided = s.ChangedOffset
+	}
+	prefix := pathPrefix(path)
+	items, _, err := tx.Scan(prefix, store.Page{KeysOnly: true})
+	if err != nil {
+		return err
+	}
+	for _, it := range items {
+		t, err := dsv.TxIDFromBytes(it.Key[len(prefix):])
+		if err != nil {
+			return err
+		}
+		a.Staged = append(a.Staged, t)
+	}
+	return nil
+}
+
+func (r *Replica) readShard(tx store.Txn, set dsv.ShareSet, rank int, a *Answer) error {
+	it, err := tx.Get(shardKey(set))
+	if errors.Is(err, store.ErrNotFound) {
+		a.State = ShardMissing
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	b, err := r.seal.open(set, rank, it.Value)
+	if err != nil {
+		a.State = ShardDamaged
+		return nil
+	}
+	if s, err := shard.Parse(b); err != nil || s.Set() != set || s.Index() != rank {
+		a.State = ShardDamaged
+		return nil
+	}
+	a.State, a.Shard = ShardGood, b
+	return nil
+}
+
+// NoteHole records that this node's shard of a version is missing or damaged,
+// as a reader or the audit found, where the version is still what they saw.
+func (r *Replica) NoteHole(ctx context.Context, path dsv.Path, version uint64, set dsv.ShareSet, reason HoleReason) error {
+	tx, err := r.cfg.Store.Begin(store.ReadWriteReserve)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Abort() }()
+	v, ok, err := meta.LookupVersion(tx, path, version)
+	if err != nil || !ok || v.Destroyed || v.ShareSet != set {
+		return err
+	}
+	out := &applied{}
+	h := Hole{Path: path, Version: version, Set: set, Since: v.ShareSetE, Reason: reason}
+	if err := r.putHole(tx, set.Tx.Partition, h, out); err != nil {
+		return err
+	}
+	if _, err := tx.Commit(ctx); err != nil {
+		return err
+	}
+	r.publish(out)
+	return nil
+}
+
+// Holes pages through this node's holes of one partition.
+func (r *Replica) Holes(p dsv.Partition, limit int) (holes []Hole, err error) {
+	err = r.View(func(tx store.Txn) error {
+		items, _, err := tx.Scan(holePrefix(p), store.Page{Limit: limit})
+		if err != nil {
+			return err
+		}
+		for _, it := range items {
+			h, err := decodeHole(it.Key, it.Value)
+			if err != nil {
+				return err
+			}
+			holes = append(holes, h)
+		}
+		return nil
+	})
+	return holes, err
+}

@@ -1,0 +1,177 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dsvault/dsv"
+	"github.com/dsvault/dsv/internal/meta"
+	"github.com/dsvault/dsv/internal/meta/metapb"
+	"github.com/dsvault/dsv/internal/store"
+)
+
+// openStoreID reads the store's id, or gives it a new one where there is none
+// or the last close was not clean.
+func (r *Replica) openStoreID() error {
+	tx, err := r.cfg.Store.Begin(store.ReadWriteReserve)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Abort() }()
+	it, err := tx.Get(storeIDKey)
+	switch {
+	case err == nil && len(it.Value) == len(r.storeID) && r.cfg.Clean:
+		copy(r.storeID[:], it.Value)
+		return nil
+	case err != nil && !errors.Is(err, store.ErrNotFound):
+		return err
+	}
+	r.storeID = dsv.NewStoreID()
+	if err := tx.Put(store.Pair{Key: storeIDKey, Value: r.storeID[:]}); err != nil {
+		return err
+	}
+	_, err = tx.Commit(context.Background())
+	return err
+}
+
+// joinEvery is the pause before a JOIN that did not take effect is looked at
+// again.
+const joinEvery = 200 * time.Millisecond
+
+// joinLoop puts this store's id into every partition where it is not in force:
+// read on to the log's end, then append JOIN naming the id in force there; a
+// void one is appended anew with the id that is current then.
+func (r *Replica) joinLoop(ctx context.Context) {
+	tick := time.NewTicker(joinEvery)
+	defer tick.Stop()
+	sent := map[dsv.Partition]int64{} // applied offset at which a JOIN was sent
+	ends := map[dsv.Partition]int64{}
+	for {
+		missing := 0
+		for _, p := range r.parts {
+			if p.joined.Load() || p.diverged.Load() != nil {
+				continue
+			}
+			missing++
+			r.joinOne(ctx, p, sent, ends)
+		}
+		if missing == 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (r *Replica) joinOne(ctx context.Context, p *part, sent, ends map[dsv.Partition]int64) {
+	if _, ok := ends[p.id]; !ok {
+		end, err := r.cfg.Log.EndOffset(ctx, p.id)
+		if err != nil {
+			return
+		}
+		ends[p.id] = end
+	}
+	applied := p.getHead().Offset
+	if applied < ends[p.id]-1 || p.conf.Load() == nil {
+		return
+	}
+	if at, ok := sent[p.id]; ok && applied <= at && !r.cfg.Log.Silent(p.id) {
+		return // the one sent is still on its way
+	}
+	var replaces []byte
+	err := r.View(func(tx store.Txn) error {
+		id, ok, err := meta.StoreID(tx, p.id, r.cfg.Node)
+		if ok {
+			replaces = id[:]
+		}
+		return err
+	})
+	if err != nil {
+		return
+	}
+	rec := &metapb.Record{Version: 1, Body: &metapb.Record_Join{Join: &metapb.Join{
+		Node: string(r.cfg.Node), StoreId: r.storeID[:], Replaces: replaces,
+	}}}
+	if r.append(p.id, rec, nil) == nil {
+		sent[p.id] = applied
+	}
+}
+
+// append encodes a record and hands it over.
+func (r *Replica) append(p dsv.Partition, rec *metapb.Record, done func(int64, error)) error {
+	body, err := meta.Encode(rec)
+	if err != nil {
+		return err
+	}
+	if done == nil {
+		done = func(int64, error) {}
+	}
+	return r.cfg.Log.Append(p, body, done)
+}
+
+// Ready reports whether this node may serve: every partition has its CONFIG
+// and this store's JOIN. The error says what is missing.
+func (r *Replica) Ready() error {
+	if err := r.Err(); err != nil {
+		return err
+	}
+	conf, join := 0, 0
+	for _, p := range r.parts {
+		if d := p.diverged.Load(); d != nil {
+			return fmt.Errorf("partition %d diverged: %s", p.id, *d)
+		}
+		if p.conf.Load() == nil {
+			conf++
+		}
+		if !p.joined.Load() {
+			join++
+		}
+	}
+	switch {
+	case conf > 0:
+		return fmt.Errorf("%d of %d partitions without CONFIG: still reading the log, or run dsvctl init", conf, len(r.parts))
+	case join > 0:
+		return fmt.Errorf("this store has not joined %d of %d partitions yet", join, len(r.parts))
+	}
+	return nil
+}
+
+// Diverged is why a partition stopped, "" while it is sound.
+func (r *Replica) Diverged(p dsv.Partition) string {
+	if d := r.part(p).diverged.Load(); d != nil {
+		return *d
+	}
+	return ""
+}
+
+// Usable refuses work on a partition that stopped.
+func (r *Replica) Usable(p dsv.Partition) error {
+	if err := r.Err(); err != nil {
+		return &dsv.Error{Kind: dsv.KindUnavailable, Code: dsv.CodeNotReady, Detail: "this node has stopped", Err: err}
+	}
+	if d := r.Diverged(p); d != "" {
+		return &dsv.Error{Kind: dsv.KindUnavailable, Code: dsv.CodeLogDiverged, Detail: "this node's copy of the log diverged: " + d}
+	}
+	return nil
+}
+
+// CurrentStore reports whether id is the store id in force for a node in a
+// partition, in this node's applied prefix.
+func CurrentStore(tx store.Txn, p dsv.Partition, n dsv.NodeID, id dsv.StoreID) (bool, error) {
+	cur, ok, err := meta.StoreID(tx, p, n)
+	return ok && cur == id, err
+}
+
+// StoreIDs are the ids in force in a partition.
+func (r *Replica) StoreIDs(p dsv.Partition) (ids map[dsv.NodeID]dsv.StoreID, err error) {
+	err = r.View(func(tx store.Txn) error {
+		ids, err = meta.StoreIDs(tx, p)
+		return err
+	})
+	return ids, err
+}
