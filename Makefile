@@ -1,0 +1,73 @@
+# `make` alone lists the targets. All but test-kafka, bench, kafka-up and image
+# need Go and git only; those need a JDK 17 and Maven, or Docker.
+
+BROKERS ?= 1
+# A bare `make test` is for a machine of any size: packages one per core, and
+# a limit that only a test that hangs meets.
+TESTFLAGS ?= -timeout 15m
+FUZZTIME ?= 10s
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -X main.version=$(VERSION)
+KAFKACTL := go run ./tests/kafka/kafkactl
+# go vet's and staticcheck's own module, so that linters stay out of go.mod.
+TOOL := go tool -modfile=tools/go.mod
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## dsvnode and dsvctl into bin/, static
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+.PHONY: demo
+demo: build ## the main job: nine processes, secrets in and out, nodes killed and healed
+	go run ./tests/demo -bin bin
+
+.PHONY: test
+test: ## all tests that need nothing but Go
+	go test $(TESTFLAGS) ./...
+
+.PHONY: race
+race: ## the same under the race detector
+	go test -race -timeout 30m ./...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (10s) each
+	FUZZTIME=$(FUZZTIME) tests/fuzz.sh
+
+.PHONY: test-kafka
+test-kafka: ## the integration suite on a real Apache Kafka (JDK 17, Maven); BROKERS=1 or 3
+	$(KAFKACTL) run -brokers $(BROKERS) -- go test -count=1 -timeout 20m ./internal/commitlog/... ./tests/...
+
+.PHONY: bench
+bench: build ## five processes and a real Kafka broker: the table of docs/PERFORMANCE.md
+	go run ./tests/bench -bin bin
+
+.PHONY: kafka-up
+kafka-up: ## start Apache Kafka here; BROKERS=1 or 3
+	$(KAFKACTL) up -brokers $(BROKERS)
+
+.PHONY: kafka-down
+kafka-down: ## stop what kafka-up started
+	$(KAFKACTL) down
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck
+	@files=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+	if [ -n "$$files" ]; then echo "gofmt would change:"; echo "$$files"; exit 1; fi
+	go vet ./...
+	cd tools && go vet ./...
+	$(TOOL) staticcheck ./...
+
+.PHONY: generate
+generate: ## Go code of internal/meta/metapb/meta.proto, and the reference in docs/OPERATIONS.md
+	cd tools && go run ./protogen ../internal/meta/metapb meta.proto
+	go test -count=1 -run TestReference ./internal/node -update
+
+.PHONY: image
+image: ## the container image dsv:local (Docker)
+	docker build --build-arg VERSION=$(VERSION) -t dsv:local .
