@@ -1215,16 +1215,19 @@ func (x *Token) GetCreatedBy() string {
 }
 
 type HeadRow struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Offset        int64                  `protobuf:"varint,1,opt,name=offset,proto3" json:"offset,omitempty"`      // of the newest applied record
-	TUs           int64                  `protobuf:"varint,2,opt,name=t_us,json=tUs,proto3" json:"t_us,omitempty"` // T
-	EUs           int64                  `protobuf:"varint,3,opt,name=e_us,json=eUs,proto3" json:"e_us,omitempty"` // E
-	LastAppendUs  int64                  `protobuf:"varint,4,opt,name=last_append_us,json=lastAppendUs,proto3" json:"last_append_us,omitempty"`
-	Applied       uint64                 `protobuf:"varint,5,opt,name=applied,proto3" json:"applied,omitempty"` // records applied
-	Void          uint64                 `protobuf:"varint,6,opt,name=void,proto3" json:"void,omitempty"`       // of them void
-	Digest        []byte                 `protobuf:"bytes,7,opt,name=digest,proto3" json:"digest,omitempty"`    // 32 bytes: set digest of all other machine rows of the partition
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Offset         int64                  `protobuf:"varint,1,opt,name=offset,proto3" json:"offset,omitempty"`      // of the newest applied record
+	TUs            int64                  `protobuf:"varint,2,opt,name=t_us,json=tUs,proto3" json:"t_us,omitempty"` // T
+	EUs            int64                  `protobuf:"varint,3,opt,name=e_us,json=eUs,proto3" json:"e_us,omitempty"` // E
+	LastAppendUs   int64                  `protobuf:"varint,4,opt,name=last_append_us,json=lastAppendUs,proto3" json:"last_append_us,omitempty"`
+	Applied        uint64                 `protobuf:"varint,5,opt,name=applied,proto3" json:"applied,omitempty"`                                       // records applied
+	Void           uint64                 `protobuf:"varint,6,opt,name=void,proto3" json:"void,omitempty"`                                             // of them void
+	Digest         []byte                 `protobuf:"bytes,7,opt,name=digest,proto3" json:"digest,omitempty"`                                          // 32 bytes: set digest of all other machine rows of the partition
+	Configured     bool                   `protobuf:"varint,8,opt,name=configured,proto3" json:"configured,omitempty"`                                 // CONFIG has been applied
+	NextDeadlineUs int64                  `protobuf:"varint,9,opt,name=next_deadline_us,json=nextDeadlineUs,proto3" json:"next_deadline_us,omitempty"` // no pending txid expires at an E up to this; 0 = none is pending
+	NextSweepUs    int64                  `protobuf:"varint,10,opt,name=next_sweep_us,json=nextSweepUs,proto3" json:"next_sweep_us,omitempty"`         // no outcome is removed at an E up to this; 0 = there is none
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *HeadRow) Reset() {
@@ -1306,6 +1309,124 @@ func (x *HeadRow) GetDigest() []byte {
 	return nil
 }
 
+func (x *HeadRow) GetConfigured() bool {
+	if x != nil {
+		return x.Configured
+	}
+	return false
+}
+
+func (x *HeadRow) GetNextDeadlineUs() int64 {
+	if x != nil {
+		return x.NextDeadlineUs
+	}
+	return 0
+}
+
+func (x *HeadRow) GetNextSweepUs() int64 {
+	if x != nil {
+		return x.NextSweepUs
+	}
+	return 0
+}
+
+// The store ids in force, ordered by node.
+type StoresRow struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stores        []*StoreEntry          `protobuf:"bytes,1,rep,name=stores,proto3" json:"stores,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StoresRow) Reset() {
+	*x = StoresRow{}
+	mi := &file_meta_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StoresRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StoresRow) ProtoMessage() {}
+
+func (x *StoresRow) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StoresRow.ProtoReflect.Descriptor instead.
+func (*StoresRow) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *StoresRow) GetStores() []*StoreEntry {
+	if x != nil {
+		return x.Stores
+	}
+	return nil
+}
+
+type StoreEntry struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	StoreId       []byte                 `protobuf:"bytes,2,opt,name=store_id,json=storeId,proto3" json:"store_id,omitempty"` // 16 bytes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StoreEntry) Reset() {
+	*x = StoreEntry{}
+	mi := &file_meta_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StoreEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StoreEntry) ProtoMessage() {}
+
+func (x *StoreEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StoreEntry.ProtoReflect.Descriptor instead.
+func (*StoreEntry) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *StoreEntry) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *StoreEntry) GetStoreId() []byte {
+	if x != nil {
+		return x.StoreId
+	}
+	return nil
+}
+
 type TxRow struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	State          TxState                `protobuf:"varint,1,opt,name=state,proto3,enum=dsv.meta.v1.TxState" json:"state,omitempty"`
@@ -1330,7 +1451,7 @@ type TxRow struct {
 
 func (x *TxRow) Reset() {
 	*x = TxRow{}
-	mi := &file_meta_proto_msgTypes[13]
+	mi := &file_meta_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1342,7 +1463,7 @@ func (x *TxRow) String() string {
 func (*TxRow) ProtoMessage() {}
 
 func (x *TxRow) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[13]
+	mi := &file_meta_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1355,7 +1476,7 @@ func (x *TxRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TxRow.ProtoReflect.Descriptor instead.
 func (*TxRow) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{13}
+	return file_meta_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *TxRow) GetState() TxState {
@@ -1483,7 +1604,7 @@ type OpShape struct {
 
 func (x *OpShape) Reset() {
 	*x = OpShape{}
-	mi := &file_meta_proto_msgTypes[14]
+	mi := &file_meta_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1495,7 +1616,7 @@ func (x *OpShape) String() string {
 func (*OpShape) ProtoMessage() {}
 
 func (x *OpShape) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[14]
+	mi := &file_meta_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1508,7 +1629,7 @@ func (x *OpShape) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpShape.ProtoReflect.Descriptor instead.
 func (*OpShape) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{14}
+	return file_meta_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *OpShape) GetKey() string {
@@ -1560,7 +1681,7 @@ type OpResult struct {
 
 func (x *OpResult) Reset() {
 	*x = OpResult{}
-	mi := &file_meta_proto_msgTypes[15]
+	mi := &file_meta_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1572,7 +1693,7 @@ func (x *OpResult) String() string {
 func (*OpResult) ProtoMessage() {}
 
 func (x *OpResult) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[15]
+	mi := &file_meta_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1585,7 +1706,7 @@ func (x *OpResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpResult.ProtoReflect.Descriptor instead.
 func (*OpResult) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{15}
+	return file_meta_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *OpResult) GetKey() string {
@@ -1640,7 +1761,7 @@ type Interval struct {
 
 func (x *Interval) Reset() {
 	*x = Interval{}
-	mi := &file_meta_proto_msgTypes[16]
+	mi := &file_meta_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1652,7 +1773,7 @@ func (x *Interval) String() string {
 func (*Interval) ProtoMessage() {}
 
 func (x *Interval) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[16]
+	mi := &file_meta_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1665,7 +1786,7 @@ func (x *Interval) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Interval.ProtoReflect.Descriptor instead.
 func (*Interval) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{16}
+	return file_meta_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Interval) GetFromUs() int64 {
@@ -1694,7 +1815,7 @@ type SecretRow struct {
 
 func (x *SecretRow) Reset() {
 	*x = SecretRow{}
-	mi := &file_meta_proto_msgTypes[17]
+	mi := &file_meta_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1706,7 +1827,7 @@ func (x *SecretRow) String() string {
 func (*SecretRow) ProtoMessage() {}
 
 func (x *SecretRow) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[17]
+	mi := &file_meta_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1719,7 +1840,7 @@ func (x *SecretRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretRow.ProtoReflect.Descriptor instead.
 func (*SecretRow) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{17}
+	return file_meta_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SecretRow) GetLastVersion() uint64 {
@@ -1769,7 +1890,7 @@ type VersionRow struct {
 
 func (x *VersionRow) Reset() {
 	*x = VersionRow{}
-	mi := &file_meta_proto_msgTypes[18]
+	mi := &file_meta_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1781,7 +1902,7 @@ func (x *VersionRow) String() string {
 func (*VersionRow) ProtoMessage() {}
 
 func (x *VersionRow) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[18]
+	mi := &file_meta_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1794,7 +1915,7 @@ func (x *VersionRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionRow.ProtoReflect.Descriptor instead.
 func (*VersionRow) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{18}
+	return file_meta_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *VersionRow) GetShareSet() []byte {
@@ -1968,7 +2089,7 @@ const file_meta_proto_rawDesc = "" +
 	"\n" +
 	"created_us\x18\a \x01(\x03R\tcreatedUs\x12\x1d\n" +
 	"\n" +
-	"created_by\x18\b \x01(\tR\tcreatedBy\"\xb3\x01\n" +
+	"created_by\x18\b \x01(\tR\tcreatedBy\"\xa1\x02\n" +
 	"\aHeadRow\x12\x16\n" +
 	"\x06offset\x18\x01 \x01(\x03R\x06offset\x12\x11\n" +
 	"\x04t_us\x18\x02 \x01(\x03R\x03tUs\x12\x11\n" +
@@ -1976,7 +2097,19 @@ const file_meta_proto_rawDesc = "" +
 	"\x0elast_append_us\x18\x04 \x01(\x03R\flastAppendUs\x12\x18\n" +
 	"\aapplied\x18\x05 \x01(\x04R\aapplied\x12\x12\n" +
 	"\x04void\x18\x06 \x01(\x04R\x04void\x12\x16\n" +
-	"\x06digest\x18\a \x01(\fR\x06digest\"\xea\x04\n" +
+	"\x06digest\x18\a \x01(\fR\x06digest\x12\x1e\n" +
+	"\n" +
+	"configured\x18\b \x01(\bR\n" +
+	"configured\x12(\n" +
+	"\x10next_deadline_us\x18\t \x01(\x03R\x0enextDeadlineUs\x12\"\n" +
+	"\rnext_sweep_us\x18\n" +
+	" \x01(\x03R\vnextSweepUs\"<\n" +
+	"\tStoresRow\x12/\n" +
+	"\x06stores\x18\x01 \x03(\v2\x17.dsv.meta.v1.StoreEntryR\x06stores\";\n" +
+	"\n" +
+	"StoreEntry\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x19\n" +
+	"\bstore_id\x18\x02 \x01(\fR\astoreId\"\xea\x04\n" +
 	"\x05TxRow\x12*\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x14.dsv.meta.v1.TxStateR\x05state\x12.\n" +
 	"\aprepare\x18\x02 \x01(\v2\x14.dsv.meta.v1.PrepareR\aprepare\x12 \n" +
@@ -2075,7 +2208,7 @@ func file_meta_proto_rawDescGZIP() []byte {
 }
 
 var file_meta_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_meta_proto_goTypes = []any{
 	(OpKind)(0),        // 0: dsv.meta.v1.OpKind
 	(AbortReason)(0),   // 1: dsv.meta.v1.AbortReason
@@ -2093,12 +2226,14 @@ var file_meta_proto_goTypes = []any{
 	(*Setting)(nil),    // 13: dsv.meta.v1.Setting
 	(*Token)(nil),      // 14: dsv.meta.v1.Token
 	(*HeadRow)(nil),    // 15: dsv.meta.v1.HeadRow
-	(*TxRow)(nil),      // 16: dsv.meta.v1.TxRow
-	(*OpShape)(nil),    // 17: dsv.meta.v1.OpShape
-	(*OpResult)(nil),   // 18: dsv.meta.v1.OpResult
-	(*Interval)(nil),   // 19: dsv.meta.v1.Interval
-	(*SecretRow)(nil),  // 20: dsv.meta.v1.SecretRow
-	(*VersionRow)(nil), // 21: dsv.meta.v1.VersionRow
+	(*StoresRow)(nil),  // 16: dsv.meta.v1.StoresRow
+	(*StoreEntry)(nil), // 17: dsv.meta.v1.StoreEntry
+	(*TxRow)(nil),      // 18: dsv.meta.v1.TxRow
+	(*OpShape)(nil),    // 19: dsv.meta.v1.OpShape
+	(*OpResult)(nil),   // 20: dsv.meta.v1.OpResult
+	(*Interval)(nil),   // 21: dsv.meta.v1.Interval
+	(*SecretRow)(nil),  // 22: dsv.meta.v1.SecretRow
+	(*VersionRow)(nil), // 23: dsv.meta.v1.VersionRow
 }
 var file_meta_proto_depIdxs = []int32{
 	4,  // 0: dsv.meta.v1.Record.prepare:type_name -> dsv.meta.v1.Prepare
@@ -2113,20 +2248,21 @@ var file_meta_proto_depIdxs = []int32{
 	0,  // 9: dsv.meta.v1.Op.kind:type_name -> dsv.meta.v1.OpKind
 	6,  // 10: dsv.meta.v1.Commit.acks:type_name -> dsv.meta.v1.Ack
 	1,  // 11: dsv.meta.v1.Abort.reason:type_name -> dsv.meta.v1.AbortReason
-	2,  // 12: dsv.meta.v1.TxRow.state:type_name -> dsv.meta.v1.TxState
-	4,  // 13: dsv.meta.v1.TxRow.prepare:type_name -> dsv.meta.v1.Prepare
-	18, // 14: dsv.meta.v1.TxRow.results:type_name -> dsv.meta.v1.OpResult
-	1,  // 15: dsv.meta.v1.TxRow.abort_reason:type_name -> dsv.meta.v1.AbortReason
-	17, // 16: dsv.meta.v1.TxRow.shapes:type_name -> dsv.meta.v1.OpShape
-	0,  // 17: dsv.meta.v1.OpShape.kind:type_name -> dsv.meta.v1.OpKind
-	0,  // 18: dsv.meta.v1.OpResult.kind:type_name -> dsv.meta.v1.OpKind
-	19, // 19: dsv.meta.v1.VersionRow.intervals:type_name -> dsv.meta.v1.Interval
-	6,  // 20: dsv.meta.v1.VersionRow.acks:type_name -> dsv.meta.v1.Ack
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	17, // 12: dsv.meta.v1.StoresRow.stores:type_name -> dsv.meta.v1.StoreEntry
+	2,  // 13: dsv.meta.v1.TxRow.state:type_name -> dsv.meta.v1.TxState
+	4,  // 14: dsv.meta.v1.TxRow.prepare:type_name -> dsv.meta.v1.Prepare
+	20, // 15: dsv.meta.v1.TxRow.results:type_name -> dsv.meta.v1.OpResult
+	1,  // 16: dsv.meta.v1.TxRow.abort_reason:type_name -> dsv.meta.v1.AbortReason
+	19, // 17: dsv.meta.v1.TxRow.shapes:type_name -> dsv.meta.v1.OpShape
+	0,  // 18: dsv.meta.v1.OpShape.kind:type_name -> dsv.meta.v1.OpKind
+	0,  // 19: dsv.meta.v1.OpResult.kind:type_name -> dsv.meta.v1.OpKind
+	21, // 20: dsv.meta.v1.VersionRow.intervals:type_name -> dsv.meta.v1.Interval
+	6,  // 21: dsv.meta.v1.VersionRow.acks:type_name -> dsv.meta.v1.Ack
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_meta_proto_init() }
@@ -2145,14 +2281,14 @@ func file_meta_proto_init() {
 		(*Record_Setting)(nil),
 	}
 	file_meta_proto_msgTypes[2].OneofWrappers = []any{}
-	file_meta_proto_msgTypes[14].OneofWrappers = []any{}
+	file_meta_proto_msgTypes[16].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meta_proto_rawDesc), len(file_meta_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   19,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,145 @@
+package meta
+
+import (
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/dsvault/dsv"
+	"github.com/dsvault/dsv/internal/meta/metapb"
+	"github.com/dsvault/dsv/internal/store"
+)
+
+// scanPage is how many rows a walk reads at a time.
+const scanPage = 256
+
+// ErrCorrupt is wrapped when a row cannot be what this package wrote: the
+// store lied, and the partition has to be rebuilt from the log.
+var ErrCorrupt = errors.New("meta: corrupt row")
+
+func corrupt(key []byte, what any) error {
+	return fmt.Errorf("%w %x: %v", ErrCorrupt, key, what)
+}
+
+// get reads a row into msg (if msg is not nil) and returns its bytes, nil if
+// there is none.
+func get(tx store.Txn, key []byte, msg proto.Message) ([]byte, error) {
+	it, err := tx.Get(key)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case msg == nil:
+		return it.Value, nil
+	}
+	if err := proto.Unmarshal(it.Value, msg); err != nil {
+		return nil, corrupt(key, err)
+	}
+	if it.Value == nil {
+		it.Value = []byte{}
+	}
+	return it.Value, nil
+}
+
+// scan walks the rows under prefix, page by page, until visit returns false.
+func scan(tx store.Txn, prefix []byte, page store.Page, visit func(store.Item) (bool, error)) error {
+	for {
+		items, more, err := tx.Scan(prefix, page)
+		if err != nil {
+			return err
+		}
+		for _, it := range items {
+			if goOn, err := visit(it); err != nil || !goOn {
+				return err
+			}
+		}
+		if !more || len(items) == 0 {
+			return nil
+		}
+		last := items[len(items)-1].Key
+		if page.Reverse {
+			page.To = last
+		} else {
+			page.After, page.From = last, nil
+		}
+	}
+}
+
+// machine is one Apply: the transaction, the head as it grows, the effects.
+type machine struct {
+	tx   store.Txn
+	p    dsv.Partition
+	in   Input
+	head *metapb.HeadRow
+	sum  digest // of all rows but the head
+	eff  Effects
+	buf  []byte
+}
+
+// loadHead reads the head; before the first record it makes one at offset -1.
+func (m *machine) loadHead() (found bool, err error) {
+	m.head = new(metapb.HeadRow)
+	key := headKey(m.p)
+	old, err := get(m.tx, key, m.head)
+	if err != nil {
+		return false, err
+	}
+	if old == nil {
+		m.head.Offset = -1
+		return false, nil
+	}
+	if len(m.head.GetDigest()) != 32 {
+		return false, corrupt(key, "no digest")
+	}
+	m.sum = digestFrom(m.head.GetDigest())
+	return true, nil
+}
+
+// storeHead writes the head and describes it in the effects.
+func (m *machine) storeHead() error {
+	sum := m.sum.bytes()
+	m.head.Digest = sum[:]
+	m.eff.Head = headOf(m.p, m.head)
+	b, err := deterministic.Marshal(m.head)
+	if err != nil {
+		return err
+	}
+	return m.tx.Put(store.Pair{Key: headKey(m.p), Value: b})
+}
+
+// put replaces old (nil: there is no such row) by the message.
+func (m *machine) put(key, old []byte, msg proto.Message) error {
+	b, err := deterministic.Marshal(msg)
+	if err != nil {
+		return fmt.Errorf("%w: row %x: %w", ErrBroken, key, err)
+	}
+	return m.putRaw(key, old, b)
+}
+
+func (m *machine) putRaw(key, old, value []byte) error {
+	if old != nil {
+		m.forget(key, old)
+	}
+	var d digest
+	d, m.buf = rowDigest(m.buf, key, value)
+	m.sum.add(d)
+	return m.tx.Put(store.Pair{Key: key, Value: value})
+}
+
+// remove deletes a row whose value is old.
+func (m *machine) remove(key, old []byte) error {
+	m.forget(key, old)
+	n, err := m.tx.Delete(key)
+	if err == nil && n != 1 {
+		return corrupt(key, "missing")
+	}
+	return err
+}
+
+func (m *machine) forget(key, old []byte) {
+	var d digest
+	d, m.buf = rowDigest(m.buf, key, old)
+	m.sum.sub(d)
+}
