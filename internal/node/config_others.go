@@ -46,8 +46,10 @@ func (c KeeperConfig) Check() error {
 // BrokerConfig is everything the embedded broker is told, by flags and
 // environment.
 type BrokerConfig struct {
-	// Address to listen on, and the address that clients are told: a host they can dial.
+	// Address to listen on.
 	Listen string
+	// Address that clients are told: one they can dial. Default: Listen.
+	Advertise string
 	// Directory of the log; made if it is missing, 0700.
 	DataDir string
 	// Identity of the broker; without one (all three empty) it speaks plain TCP and must listen on loopback.
@@ -66,10 +68,17 @@ func DefaultBrokerConfig() BrokerConfig {
 	}
 }
 
-// Check reports every fault at once, also those of the TLS files.
+// Check fills in Advertise and reports every fault at once, also those of the
+// TLS files.
 func (c *BrokerConfig) Check() error {
 	f := &Faults{}
-	checkDial(f, "listen", c.Listen, nil)
+	checkListen(f, "listen", c.Listen)
+	if c.Advertise == "" {
+		c.Advertise = c.Listen
+	}
+	if !f.Has("listen") {
+		checkDial(f, "advertise", c.Advertise, nil)
+	}
 	required(f, "data_dir", c.DataDir)
 	if c.TLS == (Files{}) {
 		if !f.Has("listen") && !loopback(c.Listen) {

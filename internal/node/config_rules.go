@@ -60,7 +60,7 @@ func checkDial(f *Faults, path, v string, seen map[string]string) {
 	switch {
 	case v == "":
 		f.Add(path, "is missing: use host:port")
-	case err != nil || host == "" || !goodHost(host):
+	case err != nil || host == "" || !IsHost(host):
 		f.Add(path, "%q must be host:port", v)
 	case !goodPort(port):
 		f.Add(path, "%q must have a port of 1 to 65535", v)
@@ -80,7 +80,7 @@ func checkListen(f *Faults, path, v string) {
 	switch {
 	case v == "":
 		f.Add(path, "is missing: use :port or address:port")
-	case err != nil || host != "" && !goodHost(host):
+	case err != nil || host != "" && !IsHost(host):
 		f.Add(path, "%q must be :port or address:port", v)
 	case !goodPort(port):
 		f.Add(path, "%q must have a port of 1 to 65535", v)
@@ -102,7 +102,8 @@ func loopback(address string) bool {
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
-func goodHost(h string) bool {
+// IsHost reports whether h is a DNS name or an IP address.
+func IsHost(h string) bool {
 	if _, err := netip.ParseAddr(h); err == nil {
 		return true
 	}
