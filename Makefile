@@ -9,6 +9,8 @@ FUZZTIME ?= 10s
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X main.version=$(VERSION)
+# What runs again on a real Kafka: all that speaks to the log.
+KAFKASUITE ?= ./internal/commitlog/... ./internal/setup/... ./tests/...
 KAFKACTL := go run ./tests/kafka/kafkactl
 # go vet's and staticcheck's own module, so that linters stay out of go.mod.
 TOOL := go tool -modfile=tools/go.mod
@@ -41,7 +43,11 @@ fuzz: ## every fuzz target for FUZZTIME (10s) each
 
 .PHONY: test-kafka
 test-kafka: ## the integration suite on a real Apache Kafka (JDK 17, Maven); BROKERS=1 or 3
-	$(KAFKACTL) run -brokers $(BROKERS) -- go test -count=1 -timeout 20m ./internal/commitlog/... ./tests/...
+	@set -e; dir=$$(mktemp -d); \
+	trap '$(KAFKACTL) down --dir "$$dir" || true; rm -rf "$$dir"' EXIT; \
+	env=$$($(KAFKACTL) up --brokers $(BROKERS) --dir "$$dir"); eval "$$env"; \
+	echo "on Apache Kafka at $$DSV_TEST_KAFKA"; \
+	go test -count=1 -timeout 20m $(KAFKASUITE)
 
 .PHONY: bench
 bench: build ## five processes and a real Kafka broker: the table of docs/PERFORMANCE.md
@@ -49,7 +55,7 @@ bench: build ## five processes and a real Kafka broker: the table of docs/PERFOR
 
 .PHONY: kafka-up
 kafka-up: ## start Apache Kafka here; BROKERS=1 or 3
-	$(KAFKACTL) up -brokers $(BROKERS)
+	$(KAFKACTL) up --brokers $(BROKERS)
 
 .PHONY: kafka-down
 kafka-down: ## stop what kafka-up started

@@ -3,6 +3,7 @@ package setup
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"os"
@@ -340,6 +341,25 @@ func TestInitRefuses(t *testing.T) {
 	t.Run("no topology and no directory", func(t *testing.T) {
 		refuse(t, Options{Dir: filepath.Join(t.TempDir(), "none")}, dsv.KindInvalid, "nodes: is missing")
 	})
+}
+
+// TestInitOnRealKafka runs where DSV_TEST_KAFKA names brokers.
+func TestInitOnRealKafka(t *testing.T) {
+	addrs := os.Getenv("DSV_TEST_KAFKA")
+	if addrs == "" {
+		t.Skip("DSV_TEST_KAFKA is not set: make test-kafka sets it")
+	}
+	l := Layout{filepath.Join(t.TempDir(), "cluster")}
+	top := topology(strings.Split(addrs, ",")...)
+	top.BrokerTLS, top.Cluster = false, fmt.Sprintf("setup-%d", time.Now().UnixNano())
+	for range 2 {
+		do(t, Options{Dir: l.Dir, Topology: top})
+	}
+	if n := len(readLog(t, l)); n != 4 {
+		t.Errorf("%d records after two runs, want 4", n)
+	}
+	other := Layout{filepath.Join(t.TempDir(), "other")}
+	refuse(t, Options{Dir: other.Dir, Topology: top}, dsv.KindConflict, "the topics are another cluster's")
 }
 
 func snapshot(t *testing.T, dir string) map[string]string {
