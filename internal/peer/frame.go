@@ -92,7 +92,7 @@ func timeLeft(d time.Duration) uint32 {
 	if d <= 0 {
 		return 0
 	}
-	return uint32(min((d+time.Millisecond-1)/time.Millisecond, 1<<32-1))
+	return uint32(min((d-1)/time.Millisecond+1, 1<<32-1))
 }
 
 // splitRequest takes apart a request's payload of at least requestHead bytes.

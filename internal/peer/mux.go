@@ -171,7 +171,8 @@ func (m *mux) waiting(id uint64) bool {
 	return m.pending[id] != nil
 }
 
-// answer queues a handler's result; it waits while the queue is full.
+// answer queues a handler's result; it waits while the queue is full, and its
+// request counts as being handled until then.
 func (m *mux) answer(id uint64, resp []byte, err error) {
 	typ := frameResponse
 	if err == nil && frameOverhead+len(resp) > m.pool.cfg.MaxFrame {
@@ -184,6 +185,7 @@ func (m *mux) answer(id uint64, resp []byte, err error) {
 	for len(m.out) > m.pool.maxQueued && m.err == nil {
 		m.room.Wait()
 	}
+	m.handling.Add(-1) // before the caller can have the answer and ask again
 	m.enqueue(typ, id, resp)
 }
 

@@ -72,6 +72,8 @@ type Pool struct {
 	remotes map[dsv.NodeID]*remote
 	started bool
 	closed  bool
+	refusal string // what logRefusal last said, and when
+	refused time.Time
 }
 
 // NewPool makes a pool; nothing runs before Start.

@@ -43,9 +43,7 @@ func (p *Pool) admit(raw net.Conn) {
 		<-p.hands
 		if err != nil {
 			_ = raw.Close()
-			if p.ctx.Err() == nil {
-				p.log.Warn("peer: connection refused", "addr", raw.RemoteAddr().String(), "err", err)
-			}
+			p.logRefusal(raw.RemoteAddr().String(), err)
 			return
 		}
 		p.log.Info("peer: connected", "peer", m.remote.id, "addr", raw.RemoteAddr().String())
@@ -54,6 +52,24 @@ func (p *Pool) admit(raw net.Conn) {
 			p.log.Warn("peer: no connection", "peer", m.remote.id, "err", err)
 		}
 	})
+}
+
+// logRefusal says each reason at most once a minute for a host.
+func (p *Pool) logRefusal(addr string, err error) {
+	if p.ctx.Err() != nil {
+		return
+	}
+	host, _, _ := net.SplitHostPort(addr)
+	what := host + " " + err.Error()
+	p.mu.Lock()
+	again := p.refusal == what && time.Since(p.refused) < time.Minute
+	if !again {
+		p.refusal, p.refused = what, time.Now()
+	}
+	p.mu.Unlock()
+	if !again {
+		p.log.Warn("peer: connection refused", "addr", addr, "err", err)
+	}
 }
 
 // receive proves both sides of an accepted connection and installs it.

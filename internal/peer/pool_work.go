@@ -57,7 +57,6 @@ func (p *Pool) serve(j job) {
 		defer cancel()
 	}
 	resp, err := p.handle(ctx, m.remote.id, kind, body)
-	m.handling.Add(-1)
 	m.answer(j.id, resp, err)
 	p.bufs.put(j.buf)
 }
