@@ -116,8 +116,9 @@ func decides(m *metapb.Record) (dsv.TxID, bool) {
 type applied struct {
 	heads    map[dsv.Partition]meta.Head
 	confs    map[dsv.Partition]meta.Config
-	digests  map[dsv.Partition]meta.Head
-	joined   []dsv.Partition
+	digests  []meta.Head     // at offsets divisible by 256
+	joined   []dsv.Partition // by this store
+	joins    []dsv.Partition // by any
 	events   []Event
 	settings bool
 	delta    deltas
@@ -134,7 +135,7 @@ func (r *Replica) applyTxn(ctx context.Context, records []commitlog.Record, deco
 	}
 	defer func() { _ = tx.Abort() }()
 	out := &applied{
-		heads: map[dsv.Partition]meta.Head{}, confs: map[dsv.Partition]meta.Config{}, digests: map[dsv.Partition]meta.Head{},
+		heads: map[dsv.Partition]meta.Head{}, confs: map[dsv.Partition]meta.Config{},
 	}
 	epochs := map[dsv.Partition]commitlog.Record{}
 	for i, rec := range records {
@@ -227,8 +228,10 @@ func (r *Replica) applyRecord(tx store.Txn, rec commitlog.Record, m *metapb.Reco
 		}
 		out.confs[rec.Partition] = *eff.Config
 	}
-	if j := eff.Join; j != nil && j.Node == r.cfg.Node {
+	if j := eff.Join; j != nil {
+		out.joins = append(out.joins, rec.Partition)
 		switch {
+		case j.Node != r.cfg.Node:
 		case j.StoreID == r.storeID:
 			out.joined = append(out.joined, rec.Partition)
 		case j.Replaces == r.storeID:
@@ -237,7 +240,7 @@ func (r *Replica) applyRecord(tx store.Txn, rec commitlog.Record, m *metapb.Reco
 	}
 	out.heads[rec.Partition] = eff.Head
 	if eff.Head.Offset%digestEvery == 0 {
-		out.digests[rec.Partition] = eff.Head
+		out.digests = append(out.digests, eff.Head)
 	}
 	return nil
 }
@@ -313,21 +316,40 @@ func (r *Replica) publish(out *applied) {
 	for p, c := range out.confs {
 		r.part(p).conf.Store(&c)
 	}
+	if err := r.refresh(out); err != nil {
+		out.fatal = err
+	}
 	for _, p := range out.joined {
 		r.part(p).joined.Store(true)
 	}
-	if out.settings {
-		if err := r.View(r.loadSettings); err != nil {
-			out.fatal = err
-		}
-	}
-	for p, h := range out.digests {
-		r.part(p).setDigest(h.Offset, h.Digest)
+	for _, h := range out.digests {
+		r.part(h.Partition).setDigest(h.Offset, h.Digest)
 	}
 	for p, h := range out.heads {
 		r.part(p).setHead(h)
 	}
+	for _, e := range out.events {
+		r.heads.add(e)
+	}
 	r.wait.publish(out.events)
+}
+
+// refresh reads anew what memory holds of store ids and settings.
+func (r *Replica) refresh(out *applied) error {
+	if len(out.joins) == 0 && !out.settings {
+		return nil
+	}
+	return r.View(func(tx store.Txn) error {
+		for _, p := range out.joins {
+			if err := r.loadStores(tx, p); err != nil {
+				return err
+			}
+		}
+		if out.settings {
+			return r.loadSettings(tx)
+		}
+		return nil
+	})
 }
 
 // overdue is how long after T0 a transaction without a PREPARE is expired.

@@ -53,15 +53,13 @@ func (r *Replica) untilJoined(ctx context.Context, p *part) bool {
 const auditAtOnce = 256
 
 func (r *Replica) auditPartition(ctx context.Context, p dsv.Partition) error {
-	var after meta.VersionCursor
+	var next meta.Cursor
 	for ctx.Err() == nil {
-		var page []meta.PathVersion
 		var bad []Hole
-		more := false
 		err := r.View(func(tx store.Txn) error {
+			var page []meta.Version
 			var err error
-			page, more, err = meta.Versions(tx, p, after, auditAtOnce)
-			if err != nil {
+			if page, next, err = meta.Versions(tx, p, next, auditAtOnce); err != nil {
 				return err
 			}
 			for _, v := range page {
@@ -70,7 +68,7 @@ func (r *Replica) auditPartition(ctx context.Context, p dsv.Partition) error {
 					return err
 				}
 				if reason != 0 {
-					bad = append(bad, Hole{Path: v.Path, Version: v.Version.Number, Set: v.Version.ShareSet, Reason: reason})
+					bad = append(bad, Hole{Path: v.Path, Version: v.Number, Set: v.ShareSet, Reason: reason})
 				}
 			}
 			return nil
@@ -84,32 +82,31 @@ func (r *Replica) auditPartition(ctx context.Context, p dsv.Partition) error {
 				return err
 			}
 		}
-		if !more {
+		if next == nil {
 			return nil
 		}
-		after = page[len(page)-1].Cursor()
 	}
 	return ctx.Err()
 }
 
 // auditVersion tells what is wrong with this node's shard of one version.
-func (r *Replica) auditVersion(tx store.Txn, v meta.PathVersion) (HoleReason, error) {
+func (r *Replica) auditVersion(tx store.Txn, v meta.Version) (HoleReason, error) {
 	holders, err := r.Holders(v.Path.NS)
 	if err != nil {
 		return 0, err
 	}
 	rank := rankOf(holders, r.cfg.Node)
-	if rank < 0 || rank >= len(v.Version.Digests) {
+	if rank < 0 || rank >= len(v.Digests) {
 		return 0, nil
 	}
 	var a Answer
-	if err := r.readShard(tx, v.Version.ShareSet, rank, &a); err != nil {
+	if err := r.readShard(tx, v.ShareSet, rank, &a); err != nil {
 		return 0, err
 	}
 	switch {
 	case a.State == ShardMissing:
 		return HoleMissing, nil
-	case a.State == ShardDamaged, shard.Check(a.Shard, v.Version.ShareSet, rank, v.Version.Digests[rank]) != nil:
+	case a.State == ShardDamaged, shard.Check(a.Shard, v.ShareSet, rank, v.Digests[rank]) != nil:
 		return HoleDamaged, nil
 	}
 	return 0, nil

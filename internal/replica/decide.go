@@ -5,7 +5,6 @@ import (
 
 	"github.com/dsvault/dsv"
 	"github.com/dsvault/dsv/internal/meta"
-	"github.com/dsvault/dsv/internal/meta/metapb"
 	"github.com/dsvault/dsv/internal/store"
 )
 
@@ -13,7 +12,7 @@ import (
 // live or go, superseded and destroyed shards go, a version that a COMMIT
 // gives this node and whose shard is not here is a hole.
 func (r *Replica) decide(tx store.Txn, d *meta.Decision, e int64, out *applied) error {
-	committed := d.Status.State == metapb.TxState_COMMITTED
+	committed := d.Status.State == meta.TxCommitted
 	st, err := r.dropStaged(tx, d.Tx, out)
 	if err != nil {
 		return err
@@ -129,9 +128,9 @@ func (r *Replica) sweep(tx store.Txn, p dsv.Partition, e int64, out *applied) er
 			return err
 		}
 		switch status.State {
-		case metapb.TxState_PENDING:
+		case meta.TxPending:
 			continue
-		case metapb.TxState_COMMITTED: // cannot be: the latch orders stage and COMMIT; keep the shard if it is so
+		case meta.TxCommitted: // cannot be: the latch orders stage and COMMIT; keep the shard if it is so
 			_, err = r.dropStaged(tx, t, out)
 		default:
 			err = r.dropRefused(tx, t, out)

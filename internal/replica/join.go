@@ -159,19 +159,3 @@ func (r *Replica) Usable(p dsv.Partition) error {
 	}
 	return nil
 }
-
-// CurrentStore reports whether id is the store id in force for a node in a
-// partition, in this node's applied prefix.
-func CurrentStore(tx store.Txn, p dsv.Partition, n dsv.NodeID, id dsv.StoreID) (bool, error) {
-	cur, ok, err := meta.StoreID(tx, p, n)
-	return ok && cur == id, err
-}
-
-// StoreIDs are the ids in force in a partition.
-func (r *Replica) StoreIDs(p dsv.Partition) (ids map[dsv.NodeID]dsv.StoreID, err error) {
-	err = r.View(func(tx store.Txn) error {
-		ids, err = meta.StoreIDs(tx, p)
-		return err
-	})
-	return ids, err
-}

@@ -14,6 +14,7 @@ import (
 type part struct {
 	id       dsv.Partition
 	conf     atomic.Pointer[meta.Config]
+	stores   atomic.Pointer[map[dsv.NodeID]dsv.StoreID]
 	joined   atomic.Bool
 	diverged atomic.Pointer[string]
 	ticked   atomic.Bool // a TICK of this process was applied here: E is fresh
@@ -28,6 +29,7 @@ type part struct {
 	waiting  []posWaiter
 	digestAt int64 // newest applied offset divisible by 256
 	digest   [32]byte
+	digests  map[int64][32]byte // the newest few
 	lastTick time.Time
 }
 
@@ -54,6 +56,11 @@ func (p *part) setHead(h meta.Head) {
 func (p *part) setDigest(offset int64, d [32]byte) {
 	p.mu.Lock()
 	p.digestAt, p.digest = offset, d
+	if p.digests == nil {
+		p.digests = map[int64][32]byte{}
+	}
+	p.digests[offset] = d
+	delete(p.digests, offset-keepDigests*digestEvery)
 	p.mu.Unlock()
 }
 

@@ -45,6 +45,7 @@ type Replica struct {
 	storeID dsv.StoreID
 	stagedB atomic.Int64
 	stats   counters
+	heads   heads
 	audits  chan struct{} // closed when the audit after an unclean close is done
 
 	cancel  context.CancelFunc
@@ -120,6 +121,9 @@ func (r *Replica) load(tx store.Txn) error {
 			return err
 		}
 		p.joined.Store(ok && id == r.storeID)
+		if err := r.loadStores(tx, p.id); err != nil {
+			return err
+		}
 	}
 	if err := r.loadSettings(tx); err != nil {
 		return err
@@ -226,6 +230,9 @@ func (r *Replica) fail(err error) {
 		r.stop()
 	}
 }
+
+// BeginView starts a snapshot of the newest applied state; the caller aborts it.
+func (r *Replica) BeginView() (store.Txn, error) { return r.cfg.Store.Begin(store.ReadOnly) }
 
 // View runs f on a snapshot of the newest applied state.
 func (r *Replica) View(f func(store.Txn) error) error {

@@ -118,13 +118,13 @@ func (r *Replica) stageLatched(ctx context.Context, q StageRequest, p *part, ran
 	switch {
 	case err != nil:
 		return dsv.StoreID{}, err
-	case status.State == metapb.TxState_COMMITTED:
+	case status.State == meta.TxCommitted:
 		return r.storeID, r.fill(ctx, q, rank)
-	case status.State != metapb.TxState_PENDING && status.State != metapb.TxState_TX_STATE_UNSPECIFIED:
+	case status.State != meta.TxPending && status.State != meta.TxNone:
 		return dsv.StoreID{}, ErrTooLate
 	case again:
 		return r.storeID, nil
-	case status.State == metapb.TxState_TX_STATE_UNSPECIFIED && q.Tx.T0+overdue < p.getHead().E:
+	case status.State == meta.TxNone && q.Tx.T0+overdue < p.getHead().E:
 		return dsv.StoreID{}, ErrTooLate
 	case q.Tx.T0 > p.estimate()+overdue:
 		return dsv.StoreID{}, ErrTooEarly
@@ -288,7 +288,7 @@ func (r *Replica) revokeOnce(ctx context.Context, from dsv.NodeID, inc dsv.Incar
 	if err != nil {
 		return err
 	}
-	if status.State == metapb.TxState_COMMITTED {
+	if status.State == meta.TxCommitted {
 		return nil
 	}
 	out := &applied{}

@@ -45,7 +45,8 @@ func (r *Replica) Stats() Stats {
 // Pending is how many transactions are undecided in a partition here.
 func (r *Replica) Pending(p dsv.Partition) (n int, err error) {
 	err = r.View(func(tx store.Txn) error {
-		n, err = meta.Pending(tx, p)
+		pending, err := meta.Pending(tx, p)
+		n = len(pending)
 		return err
 	})
 	return n, err

@@ -55,7 +55,7 @@ func (r *Replica) overdue(p *part) bool {
 		for _, it := range items {
 			if t, err := dsv.TxIDFromBytes(it.Key[2:]); err == nil {
 				s, err := meta.LookupTx(tx, t)
-				late = late || err == nil && s.State != metapb.TxState_PENDING
+				late = late || err == nil && s.State != meta.TxPending
 			}
 		}
 		return err

@@ -1,0 +1,67 @@
+package peer
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/dsvault/dsv"
+	"github.com/dsvault/dsv/internal/replica"
+)
+
+// Peers speaks to the members of the cluster, this node included: what it asks
+// of this node it asks of the replica directly.
+type Peers struct {
+	self dsv.NodeID
+	pool *Pool
+	rep  atomic.Pointer[replica.Replica]
+}
+
+// NewPeers makes the speaker of a node; the pool comes with Use because its
+// Handler is Peers.Serve.
+func NewPeers(self dsv.NodeID) *Peers { return &Peers{self: self} }
+
+// Use gives the pool, before anything is asked.
+func (p *Peers) Use(pool *Pool) { p.pool = pool }
+
+// Open lets the node answer; before it, and after Open(nil), it is sealed.
+func (p *Peers) Open(rep *replica.Replica) { p.rep.Store(rep) }
+
+// Reachable reports whether a member can be asked now.
+func (p *Peers) Reachable(n dsv.NodeID) bool { return n == p.self || p.pool.Connected(n) }
+
+// Pool is the transport, for status.
+func (p *Peers) Pool() *Pool { return p.pool }
+
+// Stage asks one holder to store its part. done is called once, with the
+// holder's store id when the part is durable there.
+func (p *Peers) Stage(ctx context.Context, to dsv.NodeID, q replica.StageRequest, proof Proof, done func(dsv.StoreID, error)) (cancel func()) {
+	if to == p.self {
+		rep := p.rep.Load()
+		ctx, stop := context.WithCancel(ctx)
+		go func() {
+			id, err := rep.Stage(ctx, q)
+			done(id, err)
+			stop()
+		}()
+		return stop
+	}
+	return p.pool.Go(to, kindStage, encodeStage(q, proof), func(resp []byte, err error) {
+		var id dsv.StoreID
+		if err == nil && len(resp) != len(id) {
+			err = errMessage
+		}
+		copy(id[:], resp)
+		done(id, err)
+	})
+}
+
+// Revoke asks a holder to drop what was staged there; nobody waits for it.
+func (p *Peers) Revoke(ctx context.Context, to dsv.NodeID, t dsv.TxID, inc dsv.Incarnation) {
+	if to == p.self {
+		if rep := p.rep.Load(); rep != nil {
+			_ = rep.Revoke(ctx, p.self, inc, t)
+		}
+		return
+	}
+	p.pool.Go(to, kindRevoke, encodeRevoke(t, inc), func([]byte, error) {})
+}

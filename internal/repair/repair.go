@@ -1,0 +1,257 @@
+package repair
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dsvault/dsv"
+	"github.com/dsvault/dsv/internal/meta"
+	"github.com/dsvault/dsv/internal/meta/metapb"
+	"github.com/dsvault/dsv/internal/peer"
+	"github.com/dsvault/dsv/internal/replica"
+	"github.com/dsvault/dsv/internal/shard"
+	"github.com/dsvault/dsv/internal/store"
+	"github.com/dsvault/dsv/internal/txn"
+)
+
+// Config of a repairer.
+type Config struct {
+	Replica       *replica.Replica
+	Peers         *peer.Peers
+	Runner        *txn.Runner
+	TriggerBuffer int           // repairTriggerBuffer, default 1
+	Deadline      time.Duration // how long a read waits for its repair, default 50 ms
+	ScanRate      float64       // repairs a second of the scan, default 20
+	Logger        *slog.Logger
+}
+
+// Repairer repairs for one node.
+type Repairer struct {
+	cfg    Config
+	rep    *replica.Replica
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu     sync.Mutex
+	active map[versionID]struct{}
+
+	stats struct{ done, failed, skipped atomic.Int64 }
+}
+
+type versionID struct {
+	path    dsv.Path
+	version uint64
+}
+
+// maxActive bounds the repairs under way on one node.
+const maxActive = 64
+
+// grace is how long after its COMMIT a share set may still be on its way to
+// late holders.
+const grace = int64(10 * time.Second / time.Microsecond)
+
+// New makes a repairer; Start begins the scan, Close ends everything.
+func New(cfg Config) *Repairer {
+	if cfg.Deadline <= 0 {
+		cfg.Deadline = 50 * time.Millisecond
+	}
+	if cfg.ScanRate <= 0 {
+		cfg.ScanRate = 20
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	r := &Repairer{cfg: cfg, rep: cfg.Replica, active: map[versionID]struct{}{}}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	return r
+}
+
+// Start begins the scan.
+func (r *Repairer) Start() { r.wg.Go(r.scanLoop) }
+
+// Close ends the scan and repairs under way; what they staged expires.
+func (r *Repairer) Close() error {
+	r.cancel()
+	r.wg.Wait()
+	return nil
+}
+
+// Stats of repairs by this node since its start.
+type Stats struct{ Done, Failed int64 }
+
+// Stats returns counters.
+func (r *Repairer) Stats() Stats {
+	return Stats{Done: r.stats.done.Load(), Failed: r.stats.failed.Load()}
+}
+
+// Seen is what a latest read saw: the version, what holders said of its shards
+// by rank, and the value.
+type Seen struct {
+	Path    dsv.Path
+	Version meta.Version
+	States  map[int]replica.ShardState
+	Value   dsv.Secret
+}
+
+// Observe repairs the version of a latest read where that is called for. It
+// waits Deadline at most; the repair goes on behind the answer.
+func (r *Repairer) Observe(ctx context.Context, s Seen) {
+	if !holesIn(s.States) || s.Version.ShareSet.IsZero() {
+		return
+	}
+	id := versionID{s.Path, s.Version.Number}
+	if !r.settled(s.Path, s.Version) || !r.enter(id) {
+		return
+	}
+	done := make(chan struct{})
+	value := dsv.SecretOf(append([]byte(nil), s.Value.Reveal()...))
+	r.wg.Go(func() {
+		defer close(done)
+		defer r.leave(id)
+		defer value.Wipe()
+		ctx, cancel := context.WithTimeout(r.ctx, repairFor)
+		defer cancel()
+		r.count(r.repair(ctx, s.Path, s.Version, value, true))
+	})
+	timer := time.NewTimer(r.cfg.Deadline)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// repairFor bounds one repair.
+const repairFor = 10 * time.Second
+
+func holesIn(states map[int]replica.ShardState) bool {
+	for _, s := range states {
+		if s == replica.ShardMissing || s == replica.ShardDamaged {
+			return true
+		}
+	}
+	return false
+}
+
+// settled reports whether a version's share set is old enough that a missing
+// shard is a hole.
+func (r *Repairer) settled(path dsv.Path, v meta.Version) bool {
+	return r.rep.EstimateE(r.rep.PartitionOf(path.NS)) >= v.ShareSetE+grace
+}
+
+func (r *Repairer) enter(id versionID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.active[id]; ok || len(r.active) >= maxActive || r.ctx.Err() != nil {
+		return false
+	}
+	r.active[id] = struct{}{}
+	return true
+}
+
+func (r *Repairer) leave(id versionID) {
+	r.mu.Lock()
+	delete(r.active, id)
+	r.mu.Unlock()
+}
+
+func (r *Repairer) count(did bool, err error) {
+	switch {
+	case err != nil:
+		r.stats.failed.Add(1)
+		r.cfg.Logger.Debug("repair failed", "err", err)
+	case did:
+		r.stats.done.Add(1)
+	}
+}
+
+// repair asks all n holders, and re-splits the value where the holes call for
+// it. value may be empty: then it is rebuilt. onRead applies the trigger.
+func (r *Repairer) repair(ctx context.Context, path dsv.Path, v meta.Version, value dsv.Secret, onRead bool) (bool, error) {
+	holders, err := r.rep.Holders(path.NS)
+	if err != nil {
+		return false, err
+	}
+	q := r.rep.Quorum()
+	good, holes := r.survey(ctx, path, v, holders, len(value.Reveal()) == 0)
+	reachable := 0
+	for _, h := range holders {
+		if r.cfg.Peers.Reachable(h) {
+			reachable++
+		}
+	}
+	switch {
+	case holes == 0, reachable < q.W:
+		return false, nil
+	case onRead && q.N-holes > q.K+r.cfg.TriggerBuffer:
+		return false, nil
+	}
+	if len(value.Reveal()) == 0 {
+		b := shard.Binding{ClusterID: r.rep.ClusterID(), Path: path, Set: v.ShareSet}
+		if value, _, err = shard.Combine(q, b, v.Digests, good); err != nil {
+			return false, err
+		}
+		defer value.Wipe()
+	}
+	req := &txn.Request{
+		NS: path.NS, Caller: "node:" + string(r.rep.Node()), Proof: peer.Proof{Repair: true}, RequestedAt: time.Now(),
+		MinAcks: max(q.W, q.N-holes),
+		Ops:     []txn.Op{{Kind: metapb.OpKind_REPAIR, Key: path.Key, Value: value, Version: v.Number, From: v.ShareSet}},
+	}
+	if _, err := r.cfg.Runner.Run(ctx, req); err != nil {
+		if dsv.CodeOf(err) == dsv.CodeVersionMismatch || dsv.KindOf(err) == dsv.KindGone || dsv.KindOf(err) == dsv.KindNotFound {
+			return false, nil // another repair won, or the version is gone
+		}
+		return false, err
+	}
+	return true, nil
+}
+
+// surveyFor bounds the question to all holders.
+const surveyFor = 2 * time.Second
+
+// survey asks every holder for its shard of the current share set.
+func (r *Repairer) survey(ctx context.Context, path dsv.Path, v meta.Version, holders []dsv.NodeID, bytes bool) (good map[int][]byte, holes int) {
+	ctx, cancel := context.WithTimeout(ctx, surveyFor)
+	defer cancel()
+	g := r.cfg.Peers.Gather(ctx, holders, replica.FetchRequest{Path: path, Set: v.ShareSet, Probe: !bytes}, peer.Proof{Repair: true})
+	defer g.Close()
+	g.More(len(holders))
+	good = map[int][]byte{}
+	for {
+		rep, ok := g.Next(ctx, 0)
+		if !ok {
+			return good, holes
+		}
+		if rep.Err != nil || rep.Rank >= len(v.Digests) {
+			continue
+		}
+		switch rep.Answer.State {
+		case replica.ShardMissing, replica.ShardDamaged:
+			holes++
+		case replica.ShardGood:
+			if !bytes {
+				continue
+			}
+			if shard.Check(rep.Answer.Shard, v.ShareSet, rep.Rank, v.Digests[rep.Rank]) != nil {
+				holes++
+				continue
+			}
+			good[rep.Rank] = rep.Answer.Shard
+		}
+	}
+}
+
+// lookup is the version as it stands here now.
+func (r *Repairer) lookup(path dsv.Path, n uint64) (v meta.Version, ok bool, err error) {
+	err = r.rep.View(func(tx store.Txn) error {
+		v, ok, err = meta.LookupVersion(tx, path, n)
+		return err
+	})
+	return v, ok, err
+}

@@ -1,0 +1,69 @@
+package repair
+
+import (
+	"context"
+	"time"
+
+	"github.com/dsvault/dsv"
+	"github.com/dsvault/dsv/internal/replica"
+)
+
+const (
+	scanEvery = time.Second
+	scanAtOne = 256
+)
+
+// scanLoop refills this node's holes, old versions too, at ScanRate a second.
+func (r *Repairer) scanLoop() {
+	pause := time.Duration(float64(time.Second) / r.cfg.ScanRate)
+	t := time.NewTicker(scanEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-r.ctx.Done():
+			return
+		case <-t.C:
+		}
+		if r.rep.Ready() != nil || r.rep.Stats().Holes == 0 {
+			continue
+		}
+		for p := range r.rep.Partitions() {
+			r.scanPartition(dsv.Partition(p), pause)
+		}
+	}
+}
+
+func (r *Repairer) scanPartition(p dsv.Partition, pause time.Duration) {
+	holes, err := r.rep.Holes(p, scanAtOne)
+	if err != nil {
+		r.count(false, err)
+		return
+	}
+	for _, h := range holes {
+		if r.ctx.Err() != nil || r.rep.EstimateE(p) < h.Since+grace {
+			continue
+		}
+		r.refill(h)
+		select {
+		case <-r.ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// refill re-splits the version of one of this node's holes.
+func (r *Repairer) refill(h replica.Hole) {
+	id := versionID{h.Path, h.Version}
+	if !r.enter(id) {
+		return
+	}
+	defer r.leave(id)
+	ctx, cancel := context.WithTimeout(r.ctx, repairFor)
+	defer cancel()
+	v, ok, err := r.lookup(h.Path, h.Version)
+	if err != nil || !ok || v.Destroyed || v.ShareSet != h.Set {
+		return // Apply drops the hole with the share set it names
+	}
+	r.count(r.repair(ctx, h.Path, v, dsv.Secret{}, false))
+}
