@@ -29,6 +29,16 @@ var overrides = []struct {
 	{"DSV_LOG_FORMAT", "telemetry.log_format", func(c *Config) *string { return &c.Telemetry.LogFormat }},
 }
 
+// EnvVars are the names of the environment variables that stand above a node's
+// file.
+func EnvVars() []string {
+	names := make([]string, len(overrides))
+	for i, o := range overrides {
+		names[i] = o.Env
+	}
+	return names
+}
+
 // Env looks a variable up; os.LookupEnv is one. A nil Env has none.
 type Env func(string) (string, bool)
 
