@@ -162,6 +162,9 @@ func unreachable(q *call, endpoint string, sent bool, cause error) *dsv.Error {
 }
 
 func readAll(resp *http.Response) ([]byte, error) {
+	if resp.Request.Method == http.MethodHead {
+		return nil, nil
+	}
 	if n := resp.ContentLength; n >= 0 && n <= maxAnswer {
 		b := make([]byte, n)
 		_, err := io.ReadFull(resp.Body, b)

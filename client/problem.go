@@ -39,7 +39,12 @@ type Problem struct {
 func errorOf(status int, header http.Header, body []byte) *dsv.Error {
 	e := &dsv.Error{Kind: dsv.KindOfStatus(status)}
 	var p Problem
-	if !strings.HasPrefix(header.Get("Content-Type"), ProblemType) || json.Unmarshal(body, &p) != nil || p.Code == "" {
+	isProblem := strings.HasPrefix(header.Get("Content-Type"), ProblemType)
+	if isProblem && len(body) == 0 { // an answer to HEAD
+		e.Code, e.Detail = dsv.Code(header.Get("DSV-Code")), http.StatusText(status)
+		return e
+	}
+	if !isProblem || json.Unmarshal(body, &p) != nil || p.Code == "" {
 		e.Code = codeOfStatus(status)
 		e.Detail = http.StatusText(status)
 		return e
