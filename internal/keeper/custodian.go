@@ -146,7 +146,7 @@ func New(cfg CustodianConfig) (*Custodian, error) {
 			conf = cfg.TLS(t.ID)
 		}
 		c.links = append(c.links, newLink(t, cfg.Node, cfg.Dial, conf, cfg.AttemptTimeout))
-		c.status = append(c.status, KeeperStatus{ID: t.ID, Addr: t.Addr, Problem: "was not asked yet"})
+		c.status = append(c.status, KeeperStatus{ID: t.ID, Addr: t.Addr, Problem: "has not answered yet"})
 	}
 	return c, nil
 }

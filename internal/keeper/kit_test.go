@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -189,7 +188,7 @@ func (w *world) custodian(node dsv.NodeID) *Custodian {
 	c, err := New(CustodianConfig{
 		Cluster: "c1", Node: node, Threshold: 2, Dial: w.dial, Insecure: true,
 		Keepers: []Target{{"k3", "k3"}, {"k1", "k1"}, {"k2", "k2"}},
-		Logger:  slog.New(slog.NewTextHandler(io.MultiWriter(w.logs), &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Logger:  textLogger(w.logs),
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -318,4 +317,6 @@ func randomBelow(r *rand.Rand, d time.Duration) time.Duration {
 	return time.Duration(r.Int64N(int64(d)))
 }
 
-var _ = fmt.Sprint
+func textLogger(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}

@@ -191,15 +191,16 @@ func (o *obtain) explain(views []view, v verdict) string {
 		text += "; a new one is made only when every keeper answers and holds nothing unsound"
 	}
 	var b strings.Builder
+	before := o.Status()
 	for i, w := range views {
 		what := w.problem
 		switch {
-		case what != "":
-		case !w.asked:
-			what = "has not answered yet"
-		case !w.held:
+		case !w.asked: // the round was cut short: what was known before
+			what = before[i].Problem
+		case what == "" && !w.held:
 			what = "holds no share"
-		default:
+		}
+		if what == "" {
 			continue
 		}
 		fmt.Fprintf(&b, "; keeper %s %s", o.cfg.Keepers[i].ID, what)

@@ -123,10 +123,14 @@ func decodeShare(b []byte) (share, error) {
 
 // cutBytes takes a byte of length and that many bytes off b.
 func cutBytes(b []byte) (first, rest []byte, ok bool) {
-	if len(b) == 0 || len(b)-1 < int(b[0]) {
+	if len(b) == 0 {
 		return nil, nil, false
 	}
-	return b[1 : 1+b[0]], b[1+b[0]:], true
+	end := 1 + int(b[0])
+	if end > len(b) {
+		return nil, nil, false
+	}
+	return b[1:end], b[end:], true
 }
 
 // keyShare is the form internal/shard speaks: y, then x. The caller wipes it.

@@ -1,0 +1,308 @@
+package keeper
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestEmptyKeeperIsRefilledWithTheSameBytes(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		check, _, shares := w.dayZero()
+		c := w.custodian("n1")
+		w.obtain(c, w.old(check))
+		w.run(c, &memVault{})
+		synctest.Wait()
+		for round := range 30 { // it never stops
+			i := round % 3
+			w.restart(i)
+			start := time.Now()
+			for w.k[i].share("n1") == nil && time.Since(start) < time.Minute {
+				time.Sleep(time.Millisecond)
+			}
+			if !bytes.Equal(w.k[i].share("n1"), shares[i]) {
+				t.Fatalf("round %d: not the same bytes", round)
+			}
+			// The broken connection is noticed; nobody waits for the next poll.
+			if d := time.Since(start); d > DefaultPollEvery/4 {
+				t.Errorf("round %d: refilled after %v", round, d)
+			}
+		}
+		time.Sleep(time.Minute)
+		if c.Margin() != 1 {
+			t.Errorf("margin %d: %+v", c.Margin(), c.Status())
+		}
+	})
+}
+
+func TestLostKeeperIsToldAndRefilledWhenItReturns(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		check, _, shares := w.dayZero()
+		w.k[1].stop()
+		c := w.custodian("n1")
+		w.obtain(c, w.old(check))
+		w.run(c, &memVault{})
+		time.Sleep(time.Hour)
+		wantProblem(t, c, "k2", "does not answer: connection refused")
+		wantProblem(t, c, "k1", "")
+		if c.Margin() != 0 {
+			t.Errorf("margin %d", c.Margin())
+		}
+		w.k[1] = w.start(t, "k2")
+		time.Sleep(DefaultPollEvery + time.Second)
+		// The node never saw this share: it made it again from the other two.
+		if !bytes.Equal(w.k[1].share("n1"), shares[1]) {
+			t.Error("not the same bytes")
+		}
+		wantProblem(t, c, "k2", "")
+		if c.Margin() != 1 || c.Status()[1].LastSeen.IsZero() || !c.Status()[1].Holds || c.Status()[1].Generation != 1 {
+			t.Errorf("margin %d: %+v", c.Margin(), c.Status())
+		}
+	})
+}
+
+// Keepers may trade shares and be listed in any order.
+func TestOrderMeansNothing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		check, key, shares := w.dayZero()
+		for i, k := range w.k {
+			k.plant(t, "n1", 1, shares[(i+1)%3])
+		}
+		c := w.custodian("n1")
+		root, _ := w.obtain(c, w.old(check))
+		if !root.Derive("test").Equal(key) {
+			t.Fatal("another key")
+		}
+		v := &memVault{}
+		stop := w.run(c, v)
+		time.Sleep(time.Minute)
+		if c.Margin() != 1 {
+			t.Errorf("margin %d: %+v", c.Margin(), c.Status())
+		}
+		stop()
+		list, err := decodeKept(v.b)
+		if err != nil || list[1].keeper != "k1" || list[2].keeper != "k2" || list[0].keeper != "k3" {
+			t.Errorf("%v %v", list, err)
+		}
+		// With the vault the node knows whose share is whose, though it sees two
+		// keepers only: the third comes back empty and gets its own.
+		w.restart(0)
+		again := w.custodian("n1")
+		w.obtain(again, w.old(check))
+		w.run(again, v)
+		time.Sleep(time.Minute)
+		if !bytes.Equal(w.k[0].share("n1"), shares[1]) || v.saves != 1 {
+			t.Errorf("another share, or %d saves", v.saves)
+		}
+	})
+}
+
+func TestVaultIsFilledAndHealed(t *testing.T) {
+	other, err := newSet("c1", "n1", 1, 2, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign := encodeKept(other, []Target{{"k1", "k1"}, {"k2", "k2"}, {"k3", "k3"}}, []int{0, 1, 2})
+	other.wipe()
+	for name, v := range map[string]*memVault{
+		"empty": {}, "garbage": {b: []byte("garbage")}, "foreign": {b: foreign}, "failing": {fail: errors.New("disk full")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				w := newWorld(t)
+				c := w.custodian("n1")
+				w.obtain(c, ObtainOptions{NewDirectory: true})
+				w.run(c, v)
+				time.Sleep(time.Minute)
+				v.mu.Lock()
+				v.fail = nil
+				v.mu.Unlock()
+				time.Sleep(time.Minute)
+				list, err := decodeKept(v.b)
+				if err != nil || len(list) != 3 || v.saves != 1 {
+					t.Fatalf("%v, %d saves: %v", list, v.saves, err)
+				}
+				for i, k := range w.k {
+					if list[i].keeper != k.id || !bytes.Equal(list[i].share.encode(), k.share("n1")) {
+						t.Errorf("keeper %s", k.id)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestRunNeedsTheKey(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		if err := w.custodian("n1").Run(context.Background(), &memVault{}); err == nil {
+			t.Error("ran without a key")
+		}
+	})
+}
+
+// A keeper that holds the place but never answers well must not keep a node
+// from the others, and is named.
+func TestBadKeepersAreBoundedAndNamed(t *testing.T) {
+	for name, serve := range map[string]func(l *memListener){
+		"hang": func(l *memListener) { l.raw("", 0) },
+		"drip": func(l *memListener) {
+			l.raw("HTTP/1.1 200 OK\r\nDsv-Generation: 1\r\nContent-Length: 400\r\n\r\n"+strings.Repeat("x", 400), 500*time.Millisecond)
+		},
+		"close":     func(l *memListener) { l.raw("", -1) },
+		"not HTTP":  func(l *memListener) { l.raw("220 smtp ready\r\n", 0) },
+		"no keeper": func(l *memListener) { l.raw("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 0) },
+		"redirect": func(l *memListener) {
+			l.raw("HTTP/1.1 302 Found\r\nLocation: http://k2/v1/share\r\nContent-Length: 0\r\n\r\n", 0)
+		},
+		"endless": func(l *memListener) {
+			l.raw("HTTP/1.1 200 OK\r\nDsv-Generation: 1\r\nDsv-Incarnation: 000102030405060708090a0b0c0d0e0f\r\n\r\n"+strings.Repeat("x", 1<<20), 0)
+		},
+		"refuse": func(l *memListener) { _ = l.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				w := newWorld(t)
+				check, key, _ := w.dayZero()
+				w.k[0].stop()
+				l := w.listen("k1")
+				defer l.Close()
+				go serve(l)
+				c := w.custodian("n1")
+				start := time.Now()
+				root, _ := w.obtain(c, w.old(check))
+				if d := time.Since(start); d > time.Second || !root.Derive("test").Equal(key) {
+					t.Errorf("took %v", d)
+				}
+				stop := w.run(c, &memVault{})
+				time.Sleep(2 * DefaultAttemptTimeout)
+				if problem(c, "k1") == "" || c.Margin() != 0 {
+					t.Errorf("margin %d: %+v", c.Margin(), c.Status())
+				}
+				wantProblem(t, c, "k2", "")
+				stop()
+				// A new node waits, and says for whom.
+				n2 := w.custodian("n2")
+				w.sealed(n2, ObtainOptions{NewDirectory: true}, 20*time.Second)
+				if !strings.Contains(n2.Reason(), "keeper k1 ") {
+					t.Error(n2.Reason())
+				}
+			})
+		})
+	}
+}
+
+// raw answers every connection with text, every (a byte each) or at once;
+// every < 0 closes at once.
+func (l *memListener) raw(text string, every time.Duration) {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer conn.Close()
+			gone := make(chan struct{})
+			go func() {
+				defer close(gone)
+				buf := make([]byte, 512)
+				for {
+					if _, err := conn.Read(buf); err != nil {
+						return
+					}
+				}
+			}()
+			if every < 0 {
+				return
+			}
+			step := len(text)
+			if every > 0 {
+				step = 1
+			}
+			for len(text) > 0 {
+				if _, err := conn.Write([]byte(text[:step])); err != nil {
+					break
+				}
+				text = text[step:]
+				time.Sleep(every)
+			}
+			<-gone
+		}()
+	}
+}
+
+// Obtain gives up at once when its context ends, whatever the keepers do.
+func TestObtainEndsWithItsContext(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		for i := range w.k {
+			w.k[i].stop()
+			l := w.listen(string(w.k[i].id))
+			defer l.Close()
+			go l.raw("", 0)
+		}
+		start := time.Now()
+		w.sealed(w.custodian("n1"), ObtainOptions{NewDirectory: true}, time.Second)
+		if d := time.Since(start); d != time.Second {
+			t.Errorf("took %v", d)
+		}
+		c := w.custodian("n1")
+		w.sealed(c, ObtainOptions{}, 4*time.Second)
+		for _, id := range []string{"k1", "k2", "k3"} {
+			if !strings.Contains(c.Reason(), "keeper "+id+" does not answer: no answer within 3s") {
+				t.Errorf("%s: %s", id, c.Reason())
+			}
+		}
+	})
+}
+
+// Everything that was said or logged, in every encoding of every share.
+func TestNoShareIsToldToAnyone(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		check, key, shares := w.dayZero()
+		w.k[2].plant(t, "n1", 1, shares[0])
+		w.restart(1)
+		c := w.custodian("n1")
+		w.sealed(c, w.old(check), time.Minute)
+		w.k[1].plant(t, "n1", 1, shares[1])
+		root, got := w.obtain(c, w.old(check))
+		stop := w.run(c, &memVault{})
+		time.Sleep(time.Minute)
+		w.restart(0)
+		time.Sleep(time.Minute)
+		stop()
+		text := w.logs.String() + fmt.Sprintf("%v %+v %#v %v %+v %#v %s", root, root, root, c.Status(), got, *c.set.mem, c.Reason())
+		if !strings.Contains(text, "same share") || !strings.Contains(text, "given its own again") {
+			t.Error("the test provokes nothing")
+		}
+		secrets := [][]byte{key.Reveal(), c.set.key()}
+		for _, b := range shares {
+			s, err := decodeShare(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			secrets = append(secrets, s.y)
+		}
+		for i, s := range secrets {
+			for _, form := range []string{
+				string(s), hex.EncodeToString(s), strings.ToUpper(hex.EncodeToString(s)), base64.StdEncoding.EncodeToString(s)[:40],
+				base64.RawURLEncoding.EncodeToString(s)[:40], strings.Trim(fmt.Sprint(s), "[]"),
+			} {
+				if strings.Contains(text, form) {
+					t.Errorf("secret %d is told", i)
+				}
+			}
+		}
+	})
+}

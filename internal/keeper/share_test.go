@@ -1,0 +1,292 @@
+package keeper
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/dsvault/dsv"
+)
+
+func testSet(t testing.TB, node dsv.NodeID, k, n int) *set {
+	t.Helper()
+	s, err := newSet("cluster", node, 7, k, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.wipe)
+	return s
+}
+
+func TestShareHasOneEncoding(t *testing.T) {
+	s := testSet(t, "n1", 3, 5)
+	for i := range 5 {
+		b := s.encoded(i)
+		got, err := decodeShare(b)
+		if err != nil || got.index != i || got.head != s.head || !bytes.Equal(got.y, s.y(i)) || !bytes.Equal(got.encode(), b) {
+			t.Fatalf("%d: %v", i, err)
+		}
+		if len(b) > MaxShare {
+			t.Errorf("%d bytes", len(b))
+		}
+	}
+	// Every flipped bit, every cut and every addition is noticed.
+	b := s.encoded(0)
+	for i := range 8 * len(b) {
+		bad := bytes.Clone(b)
+		bad[i/8] ^= 1 << (i % 8)
+		if _, err := decodeShare(bad); !errors.Is(err, errDamaged) {
+			t.Fatalf("bit %d: %v", i, err)
+		}
+	}
+	for n := range len(b) {
+		if _, err := decodeShare(b[:n]); !errors.Is(err, errDamaged) {
+			t.Fatalf("%d bytes: %v", n, err)
+		}
+	}
+	for _, tail := range [][]byte{{0}, make([]byte, 32), make([]byte, 2000)} {
+		if _, err := decodeShare(append(bytes.Clone(b), tail...)); !errors.Is(err, errDamaged) {
+			t.Fatal(err)
+		}
+	}
+	long := share{head: head{generation: 1<<64 - 1, threshold: 9, count: 9, cluster: strings.Repeat("c", 255),
+		node: dsv.NodeID(strings.Repeat("n", 64)), xs: "\x01\x02\x03\x04\x05\x06\x07\x08\xff"}, index: 8, y: make([]byte, 32)}
+	if got, err := decodeShare(long.encode()); err != nil || got.head != long.head || len(long.encode()) > MaxShare {
+		t.Error("the longest share", err)
+	}
+}
+
+// Shares with a right digest whose numbers are impossible.
+func TestShareNumbersAreChecked(t *testing.T) {
+	good := func() share { return share{testSet(t, "n1", 2, 3).head, 0, make([]byte, 32)} }
+	for name, change := range map[string]func(*share){
+		"generation 0": func(s *share) { s.generation = 0 }, "threshold 1": func(s *share) { s.threshold = 1 },
+		"threshold over count": func(s *share) { s.threshold = 4 }, "index": func(s *share) { s.index = 3 },
+		"no cluster": func(s *share) { s.cluster = "" }, "node": func(s *share) { s.node = "N" }, "no node": func(s *share) { s.node = "" },
+		"x is 0": func(s *share) { s.xs = "\x01\x00\x02" }, "x twice": func(s *share) { s.xs = "\x01\x02\x01" },
+		"half": func(s *share) { s.count, s.xs = 4, "\x01\x02\x03\x04" }, "fewer x": func(s *share) { s.xs = "\x01\x02" },
+		"count 200": func(s *share) { s.count, s.threshold = 200, 150 }, "short y": func(s *share) { s.y = s.y[:31] },
+	} {
+		s := good()
+		change(&s)
+		if _, err := decodeShare(s.encode()); !errors.Is(err, errDamaged) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := decodeShare(good().encode()); err != nil {
+		t.Error(err)
+	}
+}
+
+// Any threshold of shares in any order makes the same generation; fewer, or
+// one wrong among exactly a threshold, make none.
+func TestCombine(t *testing.T) {
+	for _, q := range [][2]int{{2, 2}, {2, 3}, {3, 5}, {5, 9}} {
+		k, n := q[0], q[1]
+		s := testSet(t, "n1", k, n)
+		all := make([]share, n)
+		for i := range n {
+			all[(i*2+1)%n] = share{s.head, i, s.y(i)}
+		}
+		if n%2 == 0 {
+			all = []share{{s.head, 1, s.y(1)}, {s.head, 0, s.y(0)}}
+		}
+		for some := range subsets(all, k) {
+			got := combine(some)
+			if got == nil || got.head != s.head || !bytes.Equal(got.mem.b, s.mem.b) {
+				t.Fatalf("%d of %d: another generation", k, n)
+			}
+			got.wipe()
+			if few := combine(some[:k-1]); few != nil {
+				t.Fatalf("%d of %d: fewer made it", k, n)
+			}
+			bad := append([]share(nil), some...)
+			bad[0].y = bytes.Clone(bad[0].y)
+			bad[0].y[31] ^= 0x80
+			if combine(bad) != nil {
+				t.Fatalf("%d of %d: a wrong key", k, n)
+			}
+		}
+		// With n-k wrong ones among all, the right ones are found.
+		bad := append([]share(nil), all...)
+		for i := range n - k {
+			bad[i].y = bytes.Clone(bad[i].y)
+			bad[i].y[0] ^= byte(i + 1)
+		}
+		got := combine(bad)
+		if got == nil || !bytes.Equal(got.mem.b, s.mem.b) {
+			t.Fatalf("%d of %d: not found among wrong ones", k, n)
+		}
+		got.wipe()
+	}
+	if combine(nil) != nil {
+		t.Error("a key of nothing")
+	}
+}
+
+func TestCheckValueBindsEverything(t *testing.T) {
+	key := make([]byte, 32)
+	base := checkOf(key, "c", "n", 1)
+	other := make([]byte, 32)
+	other[0] = 1
+	for i, v := range [][32]byte{checkOf(other, "c", "n", 1), checkOf(key, "d", "n", 1), checkOf(key, "c", "m", 1), checkOf(key, "c", "n", 2), checkOf(key, "cn", "", 1)} {
+		if v == base {
+			t.Errorf("%d: the same check value", i)
+		}
+	}
+}
+
+func TestCheckFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "root.check")
+	if _, err := ReadCheck(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	if WriteCheck(path, Check{}) == nil {
+		t.Error("a zero check is written")
+	}
+	for _, c := range []Check{{1, [32]byte{1, 2, 3}}, {1<<64 - 1, [32]byte{31: 255}}} {
+		if err := WriteCheck(path, c); err != nil {
+			t.Fatal(err)
+		}
+		got, err := ReadCheck(path)
+		if err != nil || got != c {
+			t.Fatal(got, err)
+		}
+	}
+	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o600 {
+		t.Error(st.Mode(), err)
+	}
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range good {
+		for _, bad := range [][]byte{good[:i], append(bytes.Clone(good[:i]), good[i+1:]...), append(append(bytes.Clone(good[:i]), good[i]^1), good[i+1:]...)} {
+			if err := os.WriteFile(path, bad, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if c, err := ReadCheck(path); err == nil || errors.Is(err, fs.ErrNotExist) || c != (Check{}) {
+				t.Fatalf("%q is read as %v", bad, c)
+			}
+		}
+	}
+}
+
+func TestRoot(t *testing.T) {
+	s := testSet(t, "n1", 2, 3)
+	r := s.root()
+	if r.Generation() != 7 || r.Check() != s.checkFile() {
+		t.Error(r.Check())
+	}
+	if r.Derive("a").Equal(r.Derive("b")) || bytes.Equal(r.Derive("a").Reveal(), s.key()) {
+		t.Error("derived keys")
+	}
+	r.Wipe()
+	r.Wipe()
+	for name, r := range map[string]*Root{"wiped": r, "zero": {}} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: gave a key", name)
+				}
+			}()
+			r.Derive("a")
+		}()
+	}
+	if new(Root).Generation() != 0 || new(Root).Locked() {
+		t.Error("zero root")
+	}
+	(*Root)(nil).Wipe()
+}
+
+func TestMemoryIsLockedAndWiped(t *testing.T) {
+	m := newBuffer(100)
+	if !m.locked {
+		t.Log("memory cannot be locked here")
+	}
+	copy(m.b, "secret")
+	m.free()
+	m.free()
+	if m.b != nil {
+		t.Error("still there")
+	}
+	(*buffer)(nil).free()
+}
+
+func TestAssignShares(t *testing.T) {
+	for _, tt := range []struct {
+		own, had []int
+		count    int
+		want     []int
+	}{
+		{[]int{-1, -1, -1}, nil, 3, []int{0, 1, 2}},
+		{[]int{2, -1, -1}, nil, 3, []int{2, 1, 0}},
+		{[]int{-1, 0, -1}, nil, 3, []int{1, 0, 2}},
+		{[]int{1, 1, 2}, nil, 3, []int{0, 1, 2}},
+		{[]int{0, 0, 0}, nil, 3, []int{0, 1, 2}},
+		{[]int{-1, -1, -1}, []int{2, 0, 1}, 3, []int{2, 0, 1}},
+		{[]int{-1, 2, -1}, []int{2, 0, 1}, 3, []int{0, 2, 1}},
+		{[]int{-1, -1, -1, -1}, []int{-1, 1, 2, -1}, 3, []int{0, 1, 2, -1}},
+		{[]int{-1, -1}, nil, 3, []int{0, 1}},
+	} {
+		if d := cmp.Diff(tt.want, assignShares(tt.own, tt.had, tt.count)); d != "" {
+			t.Errorf("%v %v: %s", tt.own, tt.had, d)
+		}
+	}
+}
+
+func FuzzDecodeShare(f *testing.F) {
+	s := testSet(f, "n1", 2, 3)
+	f.Add(s.encoded(0))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		// With the right digest, or no mutation would ever come through.
+		for _, b := range [][]byte{b, redigest(b)} {
+			if s, err := decodeShare(b); err == nil && !bytes.Equal(s.encode(), b) {
+				t.Fatalf("%x has another encoding", b)
+			}
+		}
+	})
+}
+
+func redigest(b []byte) []byte {
+	if len(b) < sumSize {
+		return b
+	}
+	sum := sha256.Sum256(b[:len(b)-sumSize])
+	return append(bytes.Clone(b[:len(b)-sumSize]), sum[:]...)
+}
+
+func FuzzDecodeKept(f *testing.F) {
+	s := testSet(f, "n1", 2, 3)
+	good := encodeKept(s, targets(3), []int{0, 1, -1})
+	f.Add(good)
+	f.Add([]byte{1, 0})
+	f.Add([]byte{1, 255, 0, 0, 0})
+	if list, err := decodeKept(good); err != nil || len(list) != 3 || list[0].keeper != "k0" || list[2].keeper != "" {
+		f.Fatal(list, err)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		list, err := decodeKept(b)
+		if err == nil && (len(list) == 0 || len(list) > MaxKeepers) {
+			t.Fatal("a list that is none")
+		}
+	})
+}
+
+func FuzzCheckFile(f *testing.F) {
+	f.Add(Check{1, [32]byte{1}}.line())
+	f.Add([]byte("dsv-root-check-1 1 00 00\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if c, ok := parseCheck(b); ok && !bytes.Equal(c.line(), b) {
+			t.Fatalf("%q has another spelling", b)
+		}
+	})
+}
