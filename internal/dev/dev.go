@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/dsvault/dsv"
@@ -359,4 +360,14 @@ func (c *Cluster) Close() error {
 		errs = append(errs, os.RemoveAll(c.temp))
 	}
 	return errors.Join(errs...)
+}
+
+// Exports are the lines to paste into a shell so that dsvctl finds the cluster.
+func (c *Cluster) Exports() []string {
+	return []string{
+		"export DSV_ADDR=" + strings.Join(c.Endpoints(), ","),
+		"export DSV_CA=" + c.lay.CACert(),
+		"export DSV_TOKEN_FILE=" + c.lay.OperatorToken(),
+		"export DSV_NAMESPACE=dev",
+	}
 }
