@@ -190,10 +190,10 @@ func bubble(t *testing.T, withTLS bool, tune func(*PoolConfig), ids []dsv.NodeID
 		}
 		c := newCluster(t, ca, ids...)
 		c.tune = tune
+		defer c.close()
 		c.start(ids...)
 		c.settle(5 * time.Second)
 		f(t, c)
-		c.close()
 	})
 }
 

@@ -322,14 +322,14 @@ func TestFramesAreCoalesced(t *testing.T) {
 	bubble(t, true, nil, pair, func(t *testing.T, c *cluster) {
 		p := c.pool("n1")
 		before := p.Stats()
-		const n = 2000
+		const n = 1000 // below MaxInFlight
 		answers := make(chan error, n)
 		for range n {
 			p.Go("n2", kindEcho, []byte("hello"), func(_ []byte, err error) { answers <- err })
 		}
 		for range n {
 			if err := <-answers; err != nil {
-				t.Fatal(err)
+				t.Error(err)
 			}
 		}
 		after := p.Stats()
