@@ -92,14 +92,26 @@ func LookupTx(tx store.Txn, id dsv.TxID) (TxStatus, error) {
 	return statusOf(key, row)
 }
 
-var stateOfRow = map[metapb.TxState]TxState{
-	metapb.TxState_PENDING: TxPending, metapb.TxState_COMMITTED: TxCommitted, metapb.TxState_REJECTED: TxRejected,
-	metapb.TxState_ABORTED: TxAborted, metapb.TxState_EXPIRED: TxExpired,
+// stateOf is TxNone for a row that has none of the states.
+func stateOf(s metapb.TxState) TxState {
+	switch s {
+	case metapb.TxState_PENDING:
+		return TxPending
+	case metapb.TxState_COMMITTED:
+		return TxCommitted
+	case metapb.TxState_REJECTED:
+		return TxRejected
+	case metapb.TxState_ABORTED:
+		return TxAborted
+	case metapb.TxState_EXPIRED:
+		return TxExpired
+	}
+	return TxNone
 }
 
 func statusOf(key []byte, row *metapb.TxRow) (s TxStatus, err error) {
 	s = TxStatus{
-		State: stateOfRow[row.GetState()], Code: dsv.Code(row.GetCode()), FailedOp: int(row.GetFailedOp()),
+		State: stateOf(row.GetState()), Code: dsv.Code(row.GetCode()), FailedOp: int(row.GetFailedOp()),
 		Reason:        row.GetAbortReason(),
 		DecidedOffset: row.GetDecidedOffset(), DecidedE: row.GetDecidedEUs(),
 		Caller: row.GetCaller(), Shapes: row.GetShapes(), PreparedOffset: row.GetPreparedOffset(),

@@ -22,16 +22,22 @@ const (
 	start  = 1_700_000_000 * second
 )
 
-// begins is what the tests need of a store.
-type begins interface {
-	Begin(store.Mode) (store.Txn, error)
+// newStore is an empty store.
+func newStore(t testing.TB) store.Store {
+	st := store.OpenMemory(store.Options{})
+	t.Cleanup(func() {
+		if err := st.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return st
 }
 
 // world is a store with one partition and its log, written record by record,
 // each in a transaction of its own, with the invariants asserted after each.
 type world struct {
 	t   testing.TB
-	st  begins
+	st  store.Store
 	cfg Config
 	p   dsv.Partition
 	off int64 // of the newest record
