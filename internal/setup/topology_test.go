@@ -3,6 +3,7 @@ package setup
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -122,5 +123,28 @@ func TestParseLists(t *testing.T) {
 	_, err = ParseNodes("n1,=host,n2=,n3=h:http,n4=ok")
 	if err == nil || len(dsv.AsError(err).Faults) != 4 {
 		t.Errorf("four faults, got %v", err)
+	}
+}
+
+// TestExamplesInDocs: every YAML block of the documentation that is a topology
+// is one.
+func TestExamplesInDocs(t *testing.T) {
+	text, err := os.ReadFile("../../docs/OPERATIONS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, m := range regexp.MustCompile("(?s)( *)```yaml\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
+		block := strings.TrimSpace(strings.ReplaceAll("\n"+m[2], "\n"+m[1], "\n"))
+		if !strings.Contains(block, "\nnodes:") {
+			continue
+		}
+		found++
+		if _, err := load(t, block); err != nil {
+			t.Error(err)
+		}
+	}
+	if found == 0 {
+		t.Error("no example found: the test looks in the wrong place")
 	}
 }
