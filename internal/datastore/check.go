@@ -21,7 +21,7 @@ func (t *Type[T]) Check(tx store.Txn) (r Report, err error) {
 	err = pages(tx, itemKey(t.name, ""), false, func(it store.Item) error {
 		r.Items++
 		_, id, _ := parseItem(it.Key)
-		v, err := t.decode(it)
+		v, err := t.decode(it.Value)
 		if err != nil {
 			return err
 		}
