@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/dsvault/dsv"
@@ -60,7 +61,7 @@ func (c *Coordinator) Status(ctx context.Context, _ *Session) (Status, error) {
 		st.Alarms = append(st.Alarms, fmt.Sprintf("%d damaged shard rows were read on this node since its start", rs.Damaged))
 	}
 	c.addLog(&st, logUp)
-	c.addMembers(&st, self)
+	c.addMembers(ctx, &st, self)
 	c.judgeState(&st, logUp)
 	return st, ctx.Err()
 }
@@ -95,7 +96,7 @@ func (c *Coordinator) addLog(st *Status, up bool) {
 	}
 }
 
-func (c *Coordinator) addMembers(st *Status, self MemberStatus) {
+func (c *Coordinator) addMembers(ctx context.Context, st *Status, self MemberStatus) {
 	var rest []MemberStatus
 	if c.cfg.Probe != nil {
 		st.Software = c.cfg.Probe.Software()
@@ -104,6 +105,7 @@ func (c *Coordinator) addMembers(st *Status, self MemberStatus) {
 		st.Keepers = c.cfg.Probe.Keepers()
 		st.Alarms = append(st.Alarms, c.cfg.Probe.Alarms()...)
 	}
+	c.askMembers(ctx, rest, self.Position)
 	st.Members = append([]MemberStatus{self}, rest...)
 	for _, m := range st.Members {
 		if m.Node == self.Node || !m.Sealed && c.peers.Reachable(m.Node) {
@@ -111,6 +113,28 @@ func (c *Coordinator) addMembers(st *Status, self MemberStatus) {
 		}
 	}
 	st.Margin = st.Reachable - st.Quorum.K
+}
+
+// askMembers asks every other member about its copy; who does not answer in
+// time keeps what gossip says, with shards and holes unknown.
+func (c *Coordinator) askMembers(ctx context.Context, members []MemberStatus, applied int64) {
+	ctx, cancel := context.WithTimeout(ctx, endsFor)
+	defer cancel()
+	var wg sync.WaitGroup
+	for i := range members {
+		m := &members[i]
+		wg.Go(func() {
+			info, err := c.peers.Info(ctx, m.Node)
+			switch {
+			case err == nil:
+				m.Shards, m.Holes, m.Staged, m.Position = info.Shards, info.Holes, info.Staged, info.Position
+				m.Lag, m.Sealed = max(0, applied-info.Position), false
+			case dsv.CodeOf(err) == dsv.CodeSealed:
+				m.Sealed = true
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func (c *Coordinator) judgeState(st *Status, logUp bool) {

@@ -17,7 +17,7 @@ import (
 // gossipEvery is how often this node tells its state.
 const gossipEvery = time.Second
 
-func (n *Node) startGossip() error {
+func (n *Node) startGossip(ctx context.Context) error {
 	gc := gossip.Config{Self: n.cfg.Node.ID, Bind: n.cfg.Gossip.Listen, Advertise: n.cfg.Gossip.Advertise, Key: n.gossipKey,
 		Join: n.cfg.Gossip.Join, Logger: n.log, Network: n.world.Gossip}
 	g, err := gossip.New(gc)
@@ -26,7 +26,7 @@ func (n *Node) startGossip() error {
 	}
 	n.gossip = g
 	g.SetLocal(n.gossipState())
-	if err := g.Start(); err != nil {
+	if err := g.Start(ctx); err != nil {
 		return fmt.Errorf("gossip: %w", err)
 	}
 	return nil
@@ -56,7 +56,6 @@ func (n *Node) gossipState() gossip.State {
 		return s
 	}
 	st := o.rep.Stats()
-	s.Shards, s.Holes, s.Staged = st.Shards, st.Holes, st.Staged
 	for _, p := range st.Partitions {
 		s.Positions = append(s.Positions, gossip.PartitionState{Partition: p.Partition, Offset: p.Head.Offset, DigestOffset: p.DigestAt, Digest: p.Digest})
 	}
@@ -160,9 +159,8 @@ func (p probe) member(c Member, seen map[dsv.NodeID]gossip.Member) coordinator.M
 	if !ok {
 		return s
 	}
-	s.State, s.LastSeen = strings.ToLower(m.Status.String()), m.LastSeen
+	s.State, s.LastSeen = m.Status.String(), m.LastSeen
 	s.Sealed, s.Software = m.State.Sealed, m.State.Software
-	s.Shards, s.Holes, s.Staged = m.State.Shards, m.State.Holes, m.State.Staged
 	var lag int64
 	o := p.n.opened.Load()
 	for _, ps := range m.State.Positions {

@@ -162,7 +162,7 @@ func (n *Node) listen(ctx context.Context) error {
 	n.pool = peer.NewPool(pc)
 	n.peers.Use(n.pool)
 	n.pool.Start(ctx)
-	if err := n.startGossip(); err != nil {
+	if err := n.startGossip(ctx); err != nil {
 		return err
 	}
 	if n.apiID == nil {
@@ -423,7 +423,7 @@ func (n *Node) Close() error {
 		defer cancel()
 		errs = append(errs, n.api.Shutdown(ctx))
 		if n.gossip != nil {
-			errs = append(errs, n.gossip.Close())
+			n.gossip.Close()
 		}
 		n.peers.Open(nil)
 		if n.pool != nil {

@@ -19,10 +19,12 @@ import (
 //	REVOKE  txid(26), incarnation(16) -> nothing
 //	FETCH   proof, str ns, str key, share-set(28, zero = none), u8 probe
 //	        -> store id(16), i64 d, u8 state, u16 n, n of txid(26), bytes shard
+//	INFO    nothing -> i64 shards, holes, staged, records applied
 const (
 	kindStage  = 1
 	kindRevoke = 2
 	kindFetch  = 3
+	kindInfo   = 4
 )
 
 // Proof is what lets a holder judge a request by itself: the caller's own
@@ -245,4 +247,26 @@ func decodeAnswer(b []byte) (a replica.Answer, err error) {
 	}
 	a.Shard = d.bytes()
 	return a, d.end()
+}
+
+// Info is what a member tells of its copy, for status.
+type Info struct {
+	Shards, Holes, Staged int64
+	Position              int64 // records applied, over all partitions
+}
+
+func encodeInfo(i Info) []byte {
+	b := make([]byte, 0, 32)
+	for _, v := range []int64{i.Shards, i.Holes, i.Staged, i.Position} {
+		b = binary.BigEndian.AppendUint64(b, uint64(v))
+	}
+	return b
+}
+
+func decodeInfo(b []byte) (i Info, err error) {
+	d := decoder{b: b}
+	for _, v := range []*int64{&i.Shards, &i.Holes, &i.Staged, &i.Position} {
+		*v = int64(d.u64())
+	}
+	return i, d.end()
 }

@@ -65,3 +65,15 @@ func (p *Peers) Revoke(ctx context.Context, to dsv.NodeID, t dsv.TxID, inc dsv.I
 	}
 	p.pool.Go(to, kindRevoke, encodeRevoke(t, inc), func([]byte, error) {})
 }
+
+// Info asks a member about its copy.
+func (p *Peers) Info(ctx context.Context, to dsv.NodeID) (Info, error) {
+	if to == p.self {
+		return infoOf(p.rep.Load()), nil
+	}
+	resp, err := p.pool.Call(ctx, to, kindInfo, nil)
+	if err != nil {
+		return Info{}, err
+	}
+	return decodeInfo(resp)
+}

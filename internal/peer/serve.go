@@ -34,6 +34,8 @@ func (p *Peers) Serve(ctx context.Context, from dsv.NodeID, kind byte, req []byt
 		return nil, rep.Revoke(ctx, from, inc, t)
 	case kindFetch:
 		return p.serveFetch(ctx, rep, from, req)
+	case kindInfo:
+		return encodeInfo(infoOf(rep)), nil
 	}
 	return nil, dsv.Invalid("kind", "is not one this node knows")
 }
@@ -141,4 +143,13 @@ func (p *Peers) judge(ctx context.Context, rep *replica.Replica, from dsv.NodeID
 		return err
 	}
 	return caller.Allow(proof.Verbs, path.NS, path.Key)
+}
+
+func infoOf(rep *replica.Replica) Info {
+	st := rep.Stats()
+	i := Info{Shards: st.Shards, Holes: st.Holes, Staged: st.Staged}
+	for _, p := range st.Partitions {
+		i.Position += p.Head.Offset + 1
+	}
+	return i
 }
