@@ -41,20 +41,23 @@ func (d *digest) sub(o digest) {
 	}
 }
 
-// rowDigest is the share of one row in the set hash; buf is scratch space that
-// it returns grown.
-func rowDigest(buf, key, value []byte) (digest, []byte) {
-	buf = binary.BigEndian.AppendUint16(buf[:0], uint16(len(key)))
-	buf = append(append(buf, key...), value...)
-	sum := sha256.Sum256(buf)
-	return digestFrom(sum[:]), buf
+// appendRowKey begins a row as it is hashed: length of the key, key; the value
+// follows.
+func appendRowKey(b, key []byte) []byte {
+	return append(binary.BigEndian.AppendUint16(b, uint16(len(key))), key...)
+}
+
+// hashRow is the share of one row in the set hash.
+func hashRow(row []byte) digest {
+	sum := sha256.Sum256(row)
+	return digestFrom(sum[:])
 }
 
 // headDigest is the share of the head: its fields but the digest, 8 bytes big
 // endian each, in order of field number.
 func headDigest(p dsv.Partition, h *metapb.HeadRow) digest {
 	var a [128]byte
-	b := a[:0]
+	b := appendRowKey(a[:0], headKey(p))
 	for _, v := range [...]int64{h.GetOffset(), h.GetTUs(), h.GetEUs(), h.GetLastAppendUs(),
 		int64(h.GetApplied()), int64(h.GetVoid())} {
 		b = binary.BigEndian.AppendUint64(b, uint64(v))
@@ -66,8 +69,7 @@ func headDigest(p dsv.Partition, h *metapb.HeadRow) digest {
 	b = binary.BigEndian.AppendUint64(b, configured)
 	b = binary.BigEndian.AppendUint64(b, uint64(h.GetNextDeadlineUs()))
 	b = binary.BigEndian.AppendUint64(b, uint64(h.GetNextSweepUs()))
-	d, _ := rowDigest(nil, headKey(p), b)
-	return d
+	return hashRow(b)
 }
 
 // DigestOf recomputes the state digest of a partition from its rows; it equals
@@ -83,9 +85,8 @@ func DigestOf(tx store.Txn, p dsv.Partition) ([32]byte, error) {
 	head := string(headKey(p))
 	err = scan(tx, Prefix(p), store.Page{Limit: scanPage}, func(it store.Item) (bool, error) {
 		if string(it.Key) != head {
-			var d digest
-			d, buf = rowDigest(buf, it.Key, it.Value)
-			sum.add(d)
+			buf = append(appendRowKey(buf[:0], it.Key), it.Value...)
+			sum.add(hashRow(buf))
 		}
 		return true, nil
 	})

@@ -283,7 +283,7 @@ func (d *driver) joinAll() {
 	}
 }
 
-var seeds = flag.Uint64("seeds", 60, "random logs to run through machine and twin")
+var seeds = flag.Uint64("seeds", 40, "random logs to run through machine and twin")
 
 // TestMachineAgainstItsTwin runs random logs through the machine and the twin:
 // same verdicts at every record, same answers to every lookup, invariants after

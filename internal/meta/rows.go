@@ -75,7 +75,7 @@ type machine struct {
 	head *metapb.HeadRow
 	sum  digest // of all rows but the head
 	eff  Effects
-	buf  []byte
+	buf  []byte // the row at hand as it is hashed
 }
 
 // loadHead reads the head; before the first record it makes one at offset -1.
@@ -102,35 +102,52 @@ func (m *machine) storeHead() error {
 	sum := m.sum.bytes()
 	m.head.Digest = sum[:]
 	m.eff.Head = headOf(m.p, m.head)
-	b, err := deterministic.Marshal(m.head)
+	key := headKey(m.p)
+	value, err := m.marshal(key, m.head)
 	if err != nil {
 		return err
 	}
-	return m.tx.Put(store.Pair{Key: headKey(m.p), Value: b})
+	return m.tx.Put(store.Pair{Key: key, Value: value})
 }
 
 // put replaces old (nil: there is no such row) by the message.
 func (m *machine) put(key, old []byte, msg proto.Message) error {
-	b, err := deterministic.Marshal(msg)
-	if err != nil {
-		return fmt.Errorf("%w: row %x: %w", ErrBroken, key, err)
+	if old != nil {
+		m.discount(key, old)
 	}
-	return m.putRaw(key, old, b)
+	value, err := m.marshal(key, msg)
+	if err != nil {
+		return err
+	}
+	m.sum.add(hashRow(m.buf))
+	return m.tx.Put(store.Pair{Key: key, Value: value})
 }
 
+// marshal leaves the row as it is hashed in m.buf and returns the value's part
+// of it, good until the next row.
+func (m *machine) marshal(key []byte, msg proto.Message) ([]byte, error) {
+	m.buf = appendRowKey(m.buf[:0], key)
+	at := len(m.buf)
+	var err error
+	if m.buf, err = deterministic.MarshalAppend(m.buf, msg); err != nil {
+		return nil, fmt.Errorf("%w: row %x: %w", ErrBroken, key, err)
+	}
+	return m.buf[at:], nil
+}
+
+// putRaw is put of a value that is no message.
 func (m *machine) putRaw(key, old, value []byte) error {
 	if old != nil {
-		m.forget(key, old)
+		m.discount(key, old)
 	}
-	var d digest
-	d, m.buf = rowDigest(m.buf, key, value)
-	m.sum.add(d)
+	m.buf = append(appendRowKey(m.buf[:0], key), value...)
+	m.sum.add(hashRow(m.buf))
 	return m.tx.Put(store.Pair{Key: key, Value: value})
 }
 
 // remove deletes a row whose value is old.
 func (m *machine) remove(key, old []byte) error {
-	m.forget(key, old)
+	m.discount(key, old)
 	n, err := m.tx.Delete(key)
 	if err == nil && n != 1 {
 		return corrupt(key, "missing")
@@ -138,8 +155,8 @@ func (m *machine) remove(key, old []byte) error {
 	return err
 }
 
-func (m *machine) forget(key, old []byte) {
-	var d digest
-	d, m.buf = rowDigest(m.buf, key, old)
-	m.sum.sub(d)
+// discount takes a row out of the digest.
+func (m *machine) discount(key, value []byte) {
+	m.buf = append(appendRowKey(m.buf[:0], key), value...)
+	m.sum.sub(hashRow(m.buf))
 }
