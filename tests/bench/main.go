@@ -1,0 +1,87 @@
+// Command bench measures a cluster of five nodes on one real Kafka broker, all
+// as processes with TLS everywhere, against a bare log and a bare HTTPS echo in
+// the same run, and prints one table. Figures are of this machine in this
+// minute; the ratios are what to compare.
+//
+//	go run ./tests/bench            # make bench
+//	go run ./tests/bench -short -embedded
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/dsvault/dsv/tests/cluster"
+)
+
+type options struct {
+	dir      string
+	embedded bool
+	phase    time.Duration
+	warm     time.Duration
+	clients  []int
+	profile  string
+}
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == "echo" {
+		if err := echo(os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, "echo:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	o := options{clients: []int{1, 16, 64}}
+	short := flag.Bool("short", false, "a third of the time, 64 clients only")
+	flag.BoolVar(&o.embedded, "embedded", false, "the embedded broker in place of Kafka")
+	flag.StringVar(&o.dir, "dir", "", "directory to use (default: a temporary one)")
+	flag.DurationVar(&o.phase, "phase", 6*time.Second, "time of one measurement")
+	flag.DurationVar(&o.warm, "warm", 15*time.Second, "load before measuring, so that the JVM is warm")
+	flag.Parse()
+	if *short {
+		o.phase, o.warm, o.clients = o.phase/2, o.warm/2, []int{64}
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options) (err error) {
+	if o.dir == "" {
+		if o.dir, err = os.MkdirTemp("", "dsv-bench-"); err != nil {
+			return err
+		}
+		defer func() { _ = os.RemoveAll(o.dir) }()
+	}
+	brokers := 1
+	if o.embedded {
+		brokers = 0
+	}
+	step("starting five nodes, three keepers and the log")
+	c, err := cluster.Start(ctx, cluster.Options{Dir: filepath.Join(o.dir, "c"), Kafka: brokers, Env: []string{"DSV_LOG_LEVEL=warn"}})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if cerr := c.Close(); err == nil {
+			err = cerr
+		}
+	}()
+	b, err := newBench(ctx, o, c)
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	return b.run(ctx)
+}
+
+func step(format string, a ...any) { fmt.Fprintf(os.Stderr, "# "+format+"\n", a...) }
