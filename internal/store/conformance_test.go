@@ -11,6 +11,7 @@ import (
 
 	"github.com/dsvault/dsv"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 // The conformance suite: every test runs on every implementation. The names
@@ -133,7 +134,7 @@ func keysIn(t testing.TB, tx Txn, prefix string, page Page) (keys []string, more
 
 func same(t testing.TB, what string, got, want any) {
 	t.Helper()
-	if d := cmp.Diff(want, got); d != "" {
+	if d := cmp.Diff(want, got, cmpopts.EquateComparable(modelItem{})); d != "" {
 		t.Fatalf("%s (-want +got):\n%s", what, d)
 	}
 }

@@ -36,7 +36,7 @@ func newCore(eng engine, opt Options) (*core, error) {
 		eng: eng, opt: opt,
 		seed:  maphash.MakeSeed(),
 		floor: newFloor(opt),
-		hist:  history{last: map[uint64]uint64{}},
+		hist:  history{last: map[uint64]uint64{}, max: maxHistory},
 		stop:  make(chan struct{}),
 	}
 	c.queue.wake = make(chan struct{}, 1)

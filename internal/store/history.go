@@ -12,6 +12,7 @@ type history struct {
 	last map[uint64]uint64 // hash of a key -> tick of its newest commit in log
 	log  []commitKeys      // by tick
 	size int               // keys in log
+	max  int               // keys to remember; a writer that needs more expires
 }
 
 // commitKeys is the keys of one transaction, sorted.
@@ -21,7 +22,6 @@ type commitKeys struct {
 	hashes []uint64
 }
 
-// maxHistory is how many keys are remembered; a writer that needs more expires.
 const maxHistory = 1 << 18
 
 // record remembers the rows, sorted by key, of a transaction.
@@ -58,7 +58,7 @@ func (h *history) trim(tick uint64) {
 func (h *history) excess() (tick uint64, over bool) {
 	size := h.size
 	for i := range h.log {
-		if size <= maxHistory {
+		if size <= h.max {
 			break
 		}
 		size -= len(h.log[i].keys)

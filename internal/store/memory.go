@@ -33,7 +33,6 @@ func (s *memoryStore) Close() error { return s.close(func(err error) error { ret
 type memory struct {
 	tree  *btree.BTreeG[*memRow]
 	shown memView
-	err   error // tests: what apply returns
 }
 
 type memRow struct {
@@ -52,9 +51,6 @@ func (m *memory) discard(uint64)               {}
 func (m *memory) close() error                 { return nil }
 
 func (m *memory) apply(b *batch) error {
-	if m.err != nil {
-		return m.err
-	}
 	for i := range b.rows {
 		r := &b.rows[i]
 		if r.del {
