@@ -23,6 +23,8 @@
 //	  1+c  length and cluster id
 //	  1+m  length and node id
 //	count  x of every share, by index: distinct, none 0
+//	   32  digest of every share, by index: SHA-256 of its x and y
+//	  ...  (32 times count)
 //	   32  y of this share
 //	   32  SHA-256 of all of the above
 //
@@ -31,13 +33,13 @@
 //
 //	"dsv root key check 1" | generation (8) | cluster id | node id
 //
-// the ids each with a byte of length before them. All but index and y is the
-// head: shares are combined only if their heads are equal, and a key counts
-// only if it gives the check value it was claimed with; every threshold of
-// the shares at hand is tried. The digest names a damaged share at once. A
-// share that is well-formed but wrong is named as soon as a key is found: the
-// others tell what it should be. The index says which share it is, not which
-// keeper's; keepers may be listed in any order.
+// the ids each with a byte of length before them. All but index, y and the
+// last digest is the head. A share that is not the one of its index by its own
+// head is damaged and named at once. Shares are combined only if their heads
+// are equal, so who lies must lie in the head, and stands alone with it; and a
+// key counts only if it gives the check value, and every share its digest. A
+// y is uniformly random, so its digest helps nobody guess it. The index says
+// which share it is, not which keeper's; keepers may be listed in any order.
 //
 // Since a head carries every x, a threshold of shares gives all of them, byte
 // for byte (shard.KeyShareAt). So a node whose copies are gone, or that came

@@ -114,15 +114,15 @@ func distinct(views []view, members []int, keepers []Target) []share {
 	return list
 }
 
-// unfit blames a group that has a threshold of shares, none of which make the
-// key they claim: one of them lies, and nothing tells yet which.
+// unfit blames a group that has a threshold of shares which do not make what
+// their head claims: whoever made that head lied to all of them.
 func unfit(views []view, members []int, keepers []Target) {
 	names := make([]string, len(members))
 	for j, i := range members {
 		names[j] = string(keepers[i].ID)
 	}
 	for _, i := range members {
-		views[i].problem = "holds a share that does not fit: at least one of " + strings.Join(names, ", ") + " holds a wrong one"
+		views[i].problem = "holds a share of a root key that does not exist: those of " + strings.Join(names, ", ") + " fit together and do not make it"
 	}
 }
 
@@ -136,10 +136,8 @@ func attribute(views []view, s *set) []int {
 		case !v.sound:
 		case s.right(v.share):
 			own[i] = v.share.index
-		case v.share.head == s.head:
-			v.problem = "holds a wrong share: it does not belong to the root key it claims"
 		default:
-			v.problem = fmt.Sprintf("holds a share of another root key, generation %d; the live one is generation %d", v.share.generation, s.generation)
+			v.problem = fmt.Sprintf("holds a share of another split, generation %d; the live one is generation %d", v.share.generation, s.generation)
 		}
 	}
 	return own

@@ -8,9 +8,11 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,7 +24,8 @@ import (
 type memNet struct {
 	mu        sync.Mutex
 	listeners map[string]*memListener
-	latency   func() time.Duration // of one write; nil: none
+	latency   func() time.Duration                             // of one write; nil: none
+	wrap      func(id dsv.NodeID, h http.Handler) http.Handler // around a keeper's routes; nil: none
 }
 
 func newMemNet() *memNet { return &memNet{listeners: map[string]*memListener{}} }
@@ -80,7 +83,7 @@ func (n *memNet) dial(ctx context.Context, addr string) (net.Conn, error) {
 	}
 	a, b := net.Pipe()
 	if latency != nil {
-		a, b = slowConn{a, latency}, slowConn{b, latency}
+		a, b = slow(a, latency), slow(b, latency)
 	}
 	select {
 	case l.in <- b:
@@ -92,14 +95,47 @@ func (n *memNet) dial(ctx context.Context, addr string) (net.Conn, error) {
 	}
 }
 
+// slowConn delivers what is written later, in order, also what was written
+// before it was closed: who gave up waiting cannot take back what is under way.
 type slowConn struct {
 	net.Conn
 	latency func() time.Duration
+	out     chan []byte // nil: close
+	closed  *atomic.Bool
+}
+
+func slow(c net.Conn, latency func() time.Duration) net.Conn {
+	s := slowConn{c, latency, make(chan []byte, 1000), new(atomic.Bool)}
+	go func() {
+		for b := range s.out {
+			if b == nil {
+				_ = c.Close()
+				return
+			}
+			time.Sleep(latency())
+			if _, err := c.Write(b); err != nil {
+				_ = c.Close()
+				return
+			}
+		}
+	}()
+	return s
 }
 
 func (c slowConn) Write(b []byte) (int, error) {
-	time.Sleep(c.latency())
-	return c.Conn.Write(b)
+	if c.closed.Load() {
+		return 0, net.ErrClosed
+	}
+	c.out <- bytes.Clone(b)
+	return len(b), nil
+}
+
+// Close wakes who reads here, but the other side sees it in its turn.
+func (c slowConn) Close() error {
+	if c.closed.CompareAndSwap(false, true) {
+		c.out <- nil
+	}
+	return c.Conn.SetReadDeadline(time.Unix(1, 0))
 }
 
 // proc is a keeper process in a test.
@@ -114,6 +150,9 @@ func (n *memNet) start(t testing.TB, id dsv.NodeID) *proc {
 	s, err := NewServer(ServerConfig{Listener: n.listen(string(id)), Insecure: true})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if n.wrap != nil {
+		s.http.Handler = n.wrap(id, s.http.Handler)
 	}
 	done := make(chan error, 1)
 	go func() { done <- s.Run(context.Background()) }()

@@ -46,7 +46,7 @@ func (o *obtain) mayMint(views []view) bool {
 		return false
 	}
 	for _, v := range views {
-		if v.err != nil || v.problem != "" {
+		if v.problem != "" { // silent, or holds something unsound
 			return false
 		}
 	}
@@ -107,7 +107,7 @@ func (o *obtain) reserve(ctx context.Context, views []view) (outcome, error) {
 		return out, nil
 	}
 	for _, v := range views {
-		if v.err != nil || v.problem != "" {
+		if v.problem != "" { // silent, or holds something unsound
 			return outcome{}, nil
 		}
 	}
@@ -159,10 +159,13 @@ func (o *obtain) count(views []view, confirmed []bool, errs []error) outcome {
 	s := o.mint.set
 	own := make([]int, len(views))
 	have, refused := 0, false
-	for i := range views {
+	for i, v := range views {
 		own[i] = i
 		if confirmed[i] {
 			have++
+			if !v.held { // it moves on: do not dawdle
+				o.delay = firstDelay
+			}
 			o.note(i, KeeperStatus{Reachable: true, Holds: true, Generation: s.generation})
 		}
 		refused = refused || errors.Is(errs[i], errConflict)
@@ -175,8 +178,8 @@ func (o *obtain) count(views []view, confirmed []bool, errs []error) outcome {
 	case refused && have < s.threshold:
 		o.log.Warn("new root key given up: another bootstrap of this node is under way", "generation", s.generation)
 		o.drop()
+		o.delay = firstDelay
 	}
-	o.delay = firstDelay
 	return outcome{}
 }
 

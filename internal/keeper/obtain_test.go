@@ -212,7 +212,14 @@ func TestWrongSharesAreLeftOutAndNamed(t *testing.T) {
 			t.Fatal(err)
 		}
 		change(&s)
-		return s.encode() // with a right digest
+		return s.encode() // the last digest is right
+	}
+	headLie := func(b []byte, change func(*share)) []byte {
+		return lie(b, func(s *share) { // so is the one of its index
+			change(s)
+			sum := digestOf(s.xs[s.index], s.y)
+			s.digests = s.digests[:s.index*sumSize] + string(sum[:]) + s.digests[(s.index+1)*sumSize:]
+		})
 	}
 	foreign := func(node dsv.NodeID, cluster string, generation uint64) []byte {
 		s, err := newSet(cluster, node, generation, 2, 3)
@@ -231,12 +238,14 @@ func TestWrongSharesAreLeftOutAndNamed(t *testing.T) {
 		{"damaged", 1, func(s [][]byte) []byte { return flip(s[0], 70) }, "damaged"},
 		{"cut off", 1, func(s [][]byte) []byte { return s[0][:50] }, "damaged"},
 		{"garbage", 1, func([][]byte) []byte { return []byte("x") }, "damaged"},
-		{"lying y", 1, func(s [][]byte) []byte { return lie(s[0], func(s *share) { s.y[3] ^= 1 }) }, "wrong share"},
-		{"lying x", 1, func(s [][]byte) []byte {
-			return lie(s[0], func(s *share) { x := []byte(s.xs); x[2] ^= 0x55; s.xs = string(x) })
-		}, "wrong share"},
-		{"lying index", 1, func(s [][]byte) []byte { return lie(s[0], func(s *share) { s.index = 1 }) }, "wrong share"},
-		{"lying check value", 1, func(s [][]byte) []byte { return lie(s[0], func(s *share) { s.check[0] ^= 1 }) }, "another root key"},
+		{"lying y", 1, func(s [][]byte) []byte { return lie(s[0], func(s *share) { s.y[3] ^= 1 }) }, "damaged"},
+		{"lying index", 1, func(s [][]byte) []byte { return lie(s[0], func(s *share) { s.index = 1 }) }, "damaged"},
+		{"lying y and digest", 1, func(s [][]byte) []byte { return headLie(s[0], func(s *share) { s.y[3] ^= 1 }) }, "another split"},
+		{"lying x and digest", 1, func(s [][]byte) []byte {
+			return headLie(s[0], func(s *share) { x := []byte(s.xs); x[2] ^= 0x55; s.xs = string(x) })
+		}, "another split"},
+		{"lying check value", 1, func(s [][]byte) []byte { return headLie(s[0], func(s *share) { s.check[0] ^= 1 }) }, "another root key"},
+		{"lying threshold", 1, func(s [][]byte) []byte { return headLie(s[0], func(s *share) { s.threshold = 3 }) }, "another split"},
 		{"another keeper's share", 1, func(s [][]byte) []byte { return s[1] }, "same share as keeper"},
 		{"another node's share", 1, func([][]byte) []byte { return foreign("n2", "c1", 1) }, "another node (n2)"},
 		{"another cluster's share", 1, func([][]byte) []byte { return foreign("n1", "c2", 1) }, "another cluster"},
@@ -284,8 +293,45 @@ func TestWrongSharesAreLeftOutAndNamed(t *testing.T) {
 					w.k[2].stop()
 					w.sealed(w.custodian("n1"), opt, 3*time.Minute)
 					w.sealed(w.custodian("n1"), ObtainOptions{NewDirectory: true}, 3*time.Minute)
+					// The same when the third answers, and is empty: nobody makes a new
+					// key over something that cannot be read.
+					if look(answer{held: true, generation: tt.generation, body: bad}, nil, &c.cfg, nil).problem != "" {
+						w.k[2] = w.start(t, "k3")
+						w.sealed(w.custodian("n1"), ObtainOptions{NewDirectory: true}, 3*time.Minute)
+					}
 				})
 			})
 		}
 	}
+}
+
+// Keepers that are fewer than the threshold, but all that answer, offer a root
+// key of their own with a threshold they can reach.
+func TestFewKeepersCannotOfferAKeyOfTheirOwn(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		for _, id := range []dsv.NodeID{"k4", "k5"} {
+			w.k = append(w.k, w.start(t, id))
+		}
+		for i := range 2 {
+			s, err := newSet("c1", "n1", 7, 2, 2+i)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.wipe()
+			w.k[0].plant(t, "n1", 7, s.encoded(0))
+			w.k[1].plant(t, "n1", 7, s.encoded(1))
+			c, err := New(CustodianConfig{Cluster: "c1", Node: "n1", Threshold: 3, Dial: w.dial, Insecure: true,
+				Keepers: []Target{{"k1", "k1"}, {"k2", "k2"}, {"k3", "k3"}, {"k4", "k4"}, {"k5", "k5"}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			w.sealed(c, ObtainOptions{NewDirectory: true}, time.Minute)
+			wantProblem(t, c, "k1", "threshold of 3")
+			// Who remembers the key takes it: the threshold was raised since.
+			root, _ := w.obtain(c, ObtainOptions{Known: &Check{7, s.check}})
+			root.Wipe()
+		}
+	})
 }

@@ -5,9 +5,12 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/dsvault/dsv"
 )
 
 // contenders runs several processes of node n1 with new directories at once.
@@ -40,13 +43,19 @@ func contenders(w *world, r *rand.Rand, n int, cut func() time.Duration) (checks
 	return checks, fresh
 }
 
+// settle waits until nothing is under way any more.
+func (w *world) settle() { time.Sleep(time.Hour) }
+
 func (w *world) slow(r *rand.Rand, most time.Duration) {
 	var mu sync.Mutex
 	w.latency = func() time.Duration {
 		mu.Lock()
 		defer mu.Unlock()
-		if r.IntN(20) == 0 {
+		switch r.IntN(60) {
+		case 0, 1, 2:
 			return randomBelow(r, 20*most) // now and then a long pause
+		case 3:
+			return randomBelow(r, 30*time.Second) // or one that outlasts every patience
 		}
 		return randomBelow(r, most)
 	}
@@ -62,6 +71,7 @@ func TestTwoBootstrapsOneWinner(t *testing.T) {
 				w.slow(r, time.Millisecond<<(2*(seed%4)))
 			}
 			checks, fresh := contenders(w, r, 2, func() time.Duration { return time.Hour })
+			w.settle()
 			if len(checks) != 2 || checks[0] != checks[1] || fresh != 1 {
 				t.Fatalf("seed %d: %d made a key of %v", seed, fresh, checks)
 			}
@@ -95,6 +105,7 @@ func TestBootstrapsCutShortNeverMakeTwoKeys(t *testing.T) {
 				seen = append(seen, checks...)
 				made += fresh
 			}
+			w.settle()
 			for _, c := range seen {
 				if c != seen[0] {
 					t.Fatalf("seed %d: two keys: %v", seed, seen)
@@ -127,8 +138,12 @@ func TestUnfinishedBootstrap(t *testing.T) {
 					}
 				}
 			}
+			start := time.Now()
 			root, got := w.obtain(w.custodian("n1"), ObtainOptions{NewDirectory: true})
 			if have < 2 { // nobody can have had a key
+				if time.Since(start) < 3*DefaultAttemptTimeout {
+					t.Errorf("%d shares: no patience", have)
+				}
 				if !got.Fresh || root.Generation() != 5 {
 					t.Errorf("%d shares: %+v", have, got)
 				}
@@ -144,6 +159,96 @@ func TestUnfinishedBootstrap(t *testing.T) {
 			}
 		})
 	}
+}
+
+// at lets f act, once, just before the first request with method reaches a
+// keeper.
+func (w *world) at(method string, f func()) {
+	var once sync.Once
+	w.wrap = func(_ dsv.NodeID, h http.Handler) http.Handler {
+		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			if r.Method == method {
+				once.Do(f)
+			}
+			h.ServeHTTP(rw, r)
+		})
+	}
+	for i := range w.k {
+		w.restart(i)
+	}
+}
+
+// Another process outbids between our claim and our shares: ours are taken
+// nowhere.
+func TestOutbidBeforeThePut(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.at(http.MethodPut, func() {
+			for _, k := range w.k {
+				if _, err := k.shelf.claim("n1", 2, claimID{9}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		// The other one comes to nothing, so that ours makes generation 3 later.
+		root, got := w.obtain(w.custodian("n1"), ObtainOptions{NewDirectory: true})
+		if !got.Fresh || root.Generation() != 3 {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+// Another process puts its shares between our first look and our claim: the
+// answers to the claim show them.
+func TestAnotherKeyShowsAtTheClaim(t *testing.T) {
+	for have := 1; have <= 3; have++ {
+		bubble(t, func(t *testing.T) {
+			w := newWorld(t)
+			s, err := newSet("c1", "n1", 1, 2, 3)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.wipe()
+			w.at(http.MethodPost, func() {
+				for i, k := range w.k[:have] {
+					k.plant(t, "n1", 1, s.encoded(i))
+				}
+			})
+			_, got := w.obtain(w.custodian("n1"), ObtainOptions{NewDirectory: true})
+			if have == 1 {
+				if !got.Fresh || got.Check.Generation != 2 {
+					t.Errorf("%d shares: %+v", have, got)
+				}
+				return
+			}
+			if got.Fresh || got.Check != s.checkFile() {
+				t.Errorf("%d shares: %+v", have, got)
+			}
+		})
+	}
+}
+
+// A keeper that lost its promise does not take a share under it.
+func TestRestartBetweenClaimAndPut(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.at(http.MethodPut, func() {
+			for _, k := range w.k {
+				k.shelf.mu.Lock()
+				clear(k.shelf.slots)
+				k.shelf.mu.Unlock()
+			}
+		})
+		root, got := w.obtain(w.custodian("n1"), ObtainOptions{NewDirectory: true})
+		if !got.Fresh {
+			t.Errorf("%+v", got)
+		}
+		for _, k := range w.k {
+			if s, err := decodeShare(k.share("n1")); err != nil || s.check != root.Check().Value {
+				t.Errorf("keeper %s: %v", k.id, err)
+			}
+		}
+	})
 }
 
 // A claim holds off what was claimed before it, and is lost with the memory.

@@ -215,7 +215,7 @@ func (c *Custodian) inspect(ctx context.Context, i int) (dsv.Incarnation, error)
 	switch {
 	case problem != "" || !a.held: // lost it again: the next visit tells
 	case !c.set.right(v.share):
-		problem = "holds a wrong share: it does not belong to the root key it claims"
+		problem = fmt.Sprintf("holds a share of another split, generation %d", a.generation)
 	default:
 		problem = c.reassign(i, v.share.index)
 	}

@@ -7,10 +7,15 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/dsvault/dsv"
 )
 
 func TestEmptyKeeperIsRefilledWithTheSameBytes(t *testing.T) {
@@ -175,9 +180,7 @@ func TestBadKeepersAreBoundedAndNamed(t *testing.T) {
 				w := newWorld(t)
 				check, key, _ := w.dayZero()
 				w.k[0].stop()
-				l := w.listen("k1")
-				defer l.Close()
-				go serve(l)
+				w.bad("k1", serve)
 				c := w.custodian("n1")
 				start := time.Now()
 				root, _ := w.obtain(c, w.old(check))
@@ -202,42 +205,61 @@ func TestBadKeepersAreBoundedAndNamed(t *testing.T) {
 	}
 }
 
-// raw answers every connection with text, every (a byte each) or at once;
-// every < 0 closes at once.
+// bad puts something else in a keeper's place, until the test ends.
+func (w *world) bad(id dsv.NodeID, serve func(*memListener)) {
+	l := w.listen(string(id))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		serve(l)
+	}()
+	w.t.Cleanup(func() {
+		_ = l.Close()
+		<-done
+	})
+}
+
+// raw answers every connection with text, a byte every so often or all at
+// once; every < 0 closes at once. It returns when the listener and every
+// connection are closed.
 func (l *memListener) raw(text string, every time.Duration) {
+	var conns sync.WaitGroup
+	defer conns.Wait()
 	for {
 		conn, err := l.Accept()
 		if err != nil {
 			return
 		}
-		go func() {
+		conns.Go(func() {
 			defer conn.Close()
 			gone := make(chan struct{})
-			go func() {
+			conns.Go(func() {
 				defer close(gone)
-				buf := make([]byte, 512)
-				for {
-					if _, err := conn.Read(buf); err != nil {
-						return
-					}
-				}
-			}()
-			if every < 0 {
-				return
+				_, _ = io.Copy(io.Discard, conn)
+			})
+			if every >= 0 {
+				drip(conn, text, every, gone)
+				<-gone
 			}
-			step := len(text)
-			if every > 0 {
-				step = 1
-			}
-			for len(text) > 0 {
-				if _, err := conn.Write([]byte(text[:step])); err != nil {
-					break
-				}
-				text = text[step:]
-				time.Sleep(every)
-			}
-			<-gone
-		}()
+		})
+	}
+}
+
+func drip(conn net.Conn, text string, every time.Duration, gone chan struct{}) {
+	step := len(text)
+	if every > 0 {
+		step = 1
+	}
+	for len(text) > 0 {
+		if _, err := conn.Write([]byte(text[:step])); err != nil {
+			return
+		}
+		text = text[step:]
+		select {
+		case <-time.After(every):
+		case <-gone:
+			return
+		}
 	}
 }
 
@@ -247,9 +269,7 @@ func TestObtainEndsWithItsContext(t *testing.T) {
 		w := newWorld(t)
 		for i := range w.k {
 			w.k[i].stop()
-			l := w.listen(string(w.k[i].id))
-			defer l.Close()
-			go l.raw("", 0)
+			w.bad(w.k[i].id, func(l *memListener) { l.raw("", 0) })
 		}
 		start := time.Now()
 		w.sealed(w.custodian("n1"), ObtainOptions{NewDirectory: true}, time.Second)

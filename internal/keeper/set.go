@@ -27,19 +27,21 @@ func newSet(cluster string, node dsv.NodeID, generation uint64, k, n int) (*set,
 		s.wipe()
 		return nil, err
 	}
-	xs := make([]byte, n)
+	var xs, digests []byte
 	for i, b := range shares {
 		copy(s.y(i), b[:ySize])
-		xs[i] = b[ySize]
+		xs = append(xs, b[ySize])
+		sum := digestOf(xs[i], s.y(i))
+		digests = append(digests, sum[:]...)
 		clear(b)
 	}
-	s.xs = string(xs)
+	s.xs, s.digests = string(xs), string(digests)
 	s.check = checkOf(s.key(), cluster, node, generation)
 	return s, nil
 }
 
-// rebuild makes the generation of exactly threshold shares with one head; nil
-// if their key is not the one they claim.
+// rebuild makes the generation of exactly threshold sound shares with one
+// head; nil if they do not make the key and the shares that the head claims.
 func rebuild(shares []share) *set {
 	h := shares[0].head
 	parts := make([][]byte, len(shares))
@@ -70,12 +72,16 @@ func rebuild(shares []share) *set {
 		}
 		copy(s.y(i), b)
 		clear(b)
+		if digestOf(h.xs[i], s.y(i)) != h.digest(i) {
+			s.wipe()
+			return nil
+		}
 	}
 	return s
 }
 
-// combine finds the key of shares that have one head and distinct indices,
-// trying every subset of a threshold; nil if none fits the check value.
+// combine finds the generation of sound shares that have one head and distinct
+// indices, trying every subset of a threshold; nil if none fits.
 func combine(shares []share) *set {
 	if len(shares) == 0 {
 		return nil

@@ -45,6 +45,7 @@ type head struct {
 	cluster    string
 	node       dsv.NodeID
 	xs         string // x of each share by index: count of them, distinct, never 0
+	digests    string // of each share by index: count of 32 bytes, see digestOf
 }
 
 // share is one share of a root key.
@@ -57,7 +58,7 @@ type share struct {
 // valid reports whether the numbers of h fit together.
 func (h head) valid() bool {
 	if h.generation == 0 || h.threshold < minThreshold || h.threshold > h.count || h.count > MaxKeepers ||
-		2*h.threshold <= h.count || len(h.xs) != h.count || h.cluster == "" || len(h.cluster) > maxCluster {
+		2*h.threshold <= h.count || len(h.xs) != h.count || len(h.digests) != h.count*sumSize || h.cluster == "" || len(h.cluster) > maxCluster {
 		return false
 	}
 	if _, err := dsv.ParseNodeID(string(h.node)); err != nil {
@@ -78,14 +79,14 @@ func (h head) valid() bool {
 
 // encode writes the share, see the package comment.
 func (s share) encode() []byte {
-	b := make([]byte, 0, offCluster+2+len(s.cluster)+len(s.node)+s.count+ySize+sumSize)
+	b := make([]byte, 0, offCluster+2+len(s.cluster)+len(s.node)+s.count*(1+sumSize)+ySize+sumSize)
 	b = append(b, shareFormat)
 	b = binary.BigEndian.AppendUint64(b, s.generation)
 	b = append(b, byte(s.index), byte(s.threshold), byte(s.count))
 	b = append(b, s.check[:]...)
 	b = append(append(b, byte(len(s.cluster))), s.cluster...)
 	b = append(append(b, byte(len(s.node))), s.node...)
-	b = append(b, s.xs...)
+	b = append(append(b, s.xs...), s.digests...)
 	b = append(b, s.y...)
 	sum := sha256.Sum256(b)
 	return append(b, sum[:]...)
@@ -110,15 +111,34 @@ func decodeShare(b []byte) (share, error) {
 	copy(s.check[:], body[offCheck:])
 	cluster, rest, ok1 := cutBytes(body[offCluster:])
 	node, rest, ok2 := cutBytes(rest)
-	if !ok1 || !ok2 || len(rest) != s.count+ySize {
+	if !ok1 || !ok2 || len(rest) != s.count*(1+sumSize)+ySize {
 		return share{}, fmt.Errorf("%w: its lengths do not add up", errDamaged)
 	}
 	s.cluster, s.node = string(cluster), dsv.NodeID(node)
-	s.xs, s.y = string(rest[:s.count]), rest[s.count:]
-	if !s.valid() || s.index >= s.count {
+	s.xs, rest = string(rest[:s.count]), rest[s.count:]
+	s.digests, s.y = string(rest[:s.count*sumSize]), rest[s.count*sumSize:]
+	switch {
+	case !s.valid() || s.index >= s.count:
 		return share{}, fmt.Errorf("%w: its numbers do not fit together", errDamaged)
+	case digestOf(s.xs[s.index], s.y) != s.digest(s.index):
+		return share{}, fmt.Errorf("%w: it is not the share of its index", errDamaged)
 	}
 	return s, nil
+}
+
+// digestOf is SHA-256 of x and y. y is uniformly random: the digest helps
+// nobody guess it.
+func digestOf(x byte, y []byte) [sumSize]byte {
+	var b [1 + ySize]byte
+	defer clear(b[:])
+	b[0] = x
+	copy(b[1:], y)
+	return sha256.Sum256(b[:])
+}
+
+// digest is what the share of index i must have.
+func (h head) digest(i int) [sumSize]byte {
+	return [sumSize]byte([]byte(h.digests[i*sumSize:][:sumSize]))
 }
 
 // cutBytes takes a byte of length and that many bytes off b.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -56,8 +57,12 @@ func TestShareHasOneEncoding(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	long := share{head: head{generation: 1<<64 - 1, threshold: 9, count: 9, cluster: strings.Repeat("c", 255),
-		node: dsv.NodeID(strings.Repeat("n", 64)), xs: "\x01\x02\x03\x04\x05\x06\x07\x08\xff"}, index: 8, y: make([]byte, 32)}
+	big, err := newSet(strings.Repeat("c", 255), dsv.NodeID(strings.Repeat("n", 64)), 1<<64-1, 9, 9)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer big.wipe()
+	long := share{big.head, 8, big.y(8)}
 	if got, err := decodeShare(long.encode()); err != nil || got.head != long.head || len(long.encode()) > MaxShare {
 		t.Error("the longest share", err)
 	}
@@ -65,7 +70,8 @@ func TestShareHasOneEncoding(t *testing.T) {
 
 // Shares with a right digest whose numbers are impossible.
 func TestShareNumbersAreChecked(t *testing.T) {
-	good := func() share { return share{testSet(t, "n1", 2, 3).head, 0, make([]byte, 32)} }
+	set := testSet(t, "n1", 2, 3)
+	good := func() share { return share{set.head, 0, bytes.Clone(set.y(0))} }
 	for name, change := range map[string]func(*share){
 		"generation 0": func(s *share) { s.generation = 0 }, "threshold 1": func(s *share) { s.threshold = 1 },
 		"threshold over count": func(s *share) { s.threshold = 4 }, "index": func(s *share) { s.index = 3 },
@@ -73,6 +79,9 @@ func TestShareNumbersAreChecked(t *testing.T) {
 		"x is 0": func(s *share) { s.xs = "\x01\x00\x02" }, "x twice": func(s *share) { s.xs = "\x01\x02\x01" },
 		"half": func(s *share) { s.count, s.xs = 4, "\x01\x02\x03\x04" }, "fewer x": func(s *share) { s.xs = "\x01\x02" },
 		"count 200": func(s *share) { s.count, s.threshold = 200, 150 }, "short y": func(s *share) { s.y = s.y[:31] },
+		"fewer digests": func(s *share) { s.digests = s.digests[32:] }, "another's index": func(s *share) { s.index = 1 },
+		"another's x": func(s *share) { s.xs = s.xs[1:] + s.xs[:1] }, "wrong y": func(s *share) { s.y[7] ^= 1 },
+		"digests in another order": func(s *share) { s.digests = s.digests[32:] + s.digests[:32] },
 	} {
 		s := good()
 		change(&s)
@@ -86,17 +95,14 @@ func TestShareNumbersAreChecked(t *testing.T) {
 }
 
 // Any threshold of shares in any order makes the same generation; fewer, or
-// one wrong among exactly a threshold, make none.
+// one wrong among them, make none.
 func TestCombine(t *testing.T) {
 	for _, q := range [][2]int{{2, 2}, {2, 3}, {3, 5}, {5, 9}} {
 		k, n := q[0], q[1]
 		s := testSet(t, "n1", k, n)
-		all := make([]share, n)
+		var all []share
 		for i := range n {
-			all[(i*2+1)%n] = share{s.head, i, s.y(i)}
-		}
-		if n%2 == 0 {
-			all = []share{{s.head, 1, s.y(1)}, {s.head, 0, s.y(0)}}
+			all = append(all, share{s.head, n - 1 - i, s.y(n - 1 - i)})
 		}
 		for some := range subsets(all, k) {
 			got := combine(some)
@@ -104,27 +110,30 @@ func TestCombine(t *testing.T) {
 				t.Fatalf("%d of %d: another generation", k, n)
 			}
 			got.wipe()
-			if few := combine(some[:k-1]); few != nil {
+			if combine(some[:k-1]) != nil {
 				t.Fatalf("%d of %d: fewer made it", k, n)
 			}
-			bad := append([]share(nil), some...)
+			bad := slices.Clone(some)
 			bad[0].y = bytes.Clone(bad[0].y)
 			bad[0].y[31] ^= 0x80
 			if combine(bad) != nil {
 				t.Fatalf("%d of %d: a wrong key", k, n)
 			}
 		}
-		// With n-k wrong ones among all, the right ones are found.
-		bad := append([]share(nil), all...)
-		for i := range n - k {
-			bad[i].y = bytes.Clone(bad[i].y)
-			bad[i].y[0] ^= byte(i + 1)
+		// A head all of them lie about: a check value, or a digest.
+		for i, change := range []func(*head){
+			func(h *head) { h.check[31] ^= 1 }, func(h *head) { h.generation++ }, func(h *head) { h.cluster = "other" },
+			func(h *head) { h.node = "n2" }, func(h *head) { h.digests = string(make([]byte, 32)) + h.digests[32:] },
+			func(h *head) { h.xs = h.xs[1:] + h.xs[:1] },
+		} {
+			bad := slices.Clone(all)
+			for j := range bad {
+				change(&bad[j].head)
+			}
+			if combine(bad) != nil {
+				t.Errorf("%d of %d: lie %d", k, n, i)
+			}
 		}
-		got := combine(bad)
-		if got == nil || !bytes.Equal(got.mem.b, s.mem.b) {
-			t.Fatalf("%d of %d: not found among wrong ones", k, n)
-		}
-		got.wipe()
 	}
 	if combine(nil) != nil {
 		t.Error("a key of nothing")
