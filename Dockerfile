@@ -7,8 +7,7 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-ARG VERSION=unknown
-RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /out/usr/local/bin/ ./cmd/...
+RUN CGO_ENABLED=0 go build -trimpath -buildvcs=auto -ldflags "-s -w" -o /out/usr/local/bin/ ./cmd/...
 # /etc/dsv: what a process starts from. /var/lib/dsv: the store of a node.
 # /cluster: the directory of `dsvctl init`.
 RUN install -d -o 1000 -g 1000 -m 0700 /out/etc/dsv /out/var/lib/dsv /out/cluster && install -d -m 1777 /out/tmp

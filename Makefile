@@ -7,8 +7,6 @@ BROKERS ?= 1
 TESTFLAGS ?= -timeout 15m
 FUZZTIME ?= 10s
 
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS := -X main.version=$(VERSION)
 # What runs again on a real Kafka: all that speaks to the log.
 KAFKASUITE ?= ./internal/commitlog/... ./internal/setup/... ./tests/...
 KAFKACTL := go run ./tests/kafka/kafkactl
@@ -23,7 +21,7 @@ help: ## this list
 
 .PHONY: build
 build: ## dsvnode and dsvctl into bin/, static
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+	CGO_ENABLED=0 go build -trimpath -buildvcs=auto -o bin/ ./cmd/...
 
 .PHONY: demo
 demo: build ## the main job: nine processes, secrets in and out, nodes killed and healed
@@ -76,4 +74,4 @@ generate: ## Go code of internal/meta/metapb/meta.proto, and the reference in do
 
 .PHONY: image
 image: ## the container image dsv:local (Docker)
-	docker build --build-arg VERSION=$(VERSION) -t dsv:local .
+	docker build -t dsv:local .

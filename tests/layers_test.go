@@ -47,6 +47,7 @@ const (
 	doors
 	assembly
 	installation
+	development
 	commands
 	plays
 )
@@ -95,13 +96,15 @@ var house = []row{
 	{pkg: "internal/node", floor: assembly, why: "builds the one node that main and the tests run; the only place that knows all parts"},
 	{pkg: "internal/setup", floor: installation, why: "writes what a node reads: so above node, for its Config"},
 
+	{pkg: "internal/dev", floor: development, why: "a whole cluster in one process for `dsvnode dev` and tests: sets up, then runs the same nodes"},
+
 	{pkg: "cmd/dsvctl", floor: commands, only: []string{"", "client", "internal/dotenv", "internal/setup"},
 		why: "what a user meets goes over the HTTP API; init is the one thing done before there is a cluster"},
 	{pkg: "cmd/dsvnode", floor: commands, never: []string{"internal/store", "internal/shard", "internal/meta", "internal/coordinator", "internal/replica"},
 		why: "flags and environment -> a Config -> Run"},
 
 	{pkg: "tests", floor: plays, why: "plays with the whole house; may import anything"},
-	{pkg: "tests/…", floor: plays, why: "demo, bench and helpers of the plays; nobody in the house imports them"},
+	{pkg: "tests/…", floor: plays, testing: true, why: "demo, bench, a Kafka to test on; no code of the house imports them"},
 }
 
 // owners: one owner per outside library, and nobody else.
@@ -150,7 +153,7 @@ func TestLayersCanFail(t *testing.T) {
 		{"repair sees policy", "internal/repair", own + "internal/auth", "must not"},
 		{"dsvctl reaches inside", "cmd/dsvctl", own + "internal/peer", "may import only"},
 		{"record language in a door", "internal/api", own + "internal/meta/metapb", "is for"},
-		{"the house imports its tests", "cmd/dsvnode", own + "tests/demo", "upstairs"},
+		{"the house imports its tests", "cmd/dsvnode", own + "tests/demo", "help for tests"},
 		{"chi outside api", "internal/peer", "github.com/go-chi/chi/v5", "belongs to internal/api"},
 		{"franz-go outside commitlog", "internal/replica", "github.com/twmb/franz-go/pkg/kgo", "belongs to internal/commitlog"},
 		{"badger outside store", "internal/node", "github.com/dgraph-io/badger/v4", "belongs to internal/store"},

@@ -233,6 +233,23 @@ func ParseKeepers(s string) ([]Keeper, error) {
 	return out, err
 }
 
+// ParseQuorum reads the form of `dsvctl init --quorum`: N,K,W. "" is no quorum,
+// which Check fills in or refuses.
+func ParseQuorum(s string) (node.QuorumConfig, error) {
+	parts := strings.Split(s, ",")
+	var n [3]int
+	for i := range n {
+		var err error
+		if len(parts) == len(n) {
+			n[i], err = strconv.Atoi(strings.TrimSpace(parts[i]))
+		}
+		if s != "" && (err != nil || len(parts) != len(n)) {
+			return node.QuorumConfig{}, dsv.Invalid("--quorum", "must be N,K,W, like 5,3,4")
+		}
+	}
+	return node.QuorumConfig{N: n[0], K: n[1], W: n[2]}, nil
+}
+
 func parseList(flag, s string, add func(id, host string, port int)) error {
 	f := &node.Faults{}
 	for i, item := range strings.Split(s, ",") {

@@ -120,6 +120,17 @@ func TestParseLists(t *testing.T) {
 	if d := cmp.Diff([]Keeper{{ID: "k1", Host: "10.0.0.1", Port: 99}}, keepers); err != nil || d != "" {
 		t.Errorf("%v\n%s", err, d)
 	}
+	if q, err := ParseQuorum("7, 3,5"); err != nil || q != (node.QuorumConfig{N: 7, K: 3, W: 5}) {
+		t.Errorf("%+v, %v", q, err)
+	}
+	if q, err := ParseQuorum(""); err != nil || q != (node.QuorumConfig{}) {
+		t.Errorf("%+v, %v", q, err)
+	}
+	for _, s := range []string{"5", "5,3", "5,3,4,1", "5,3,x", ",,"} {
+		if q, err := ParseQuorum(s); dsv.KindOf(err) != dsv.KindInvalid {
+			t.Errorf("%q reads as %+v", s, q)
+		}
+	}
 	_, err = ParseNodes("n1,=host,n2=,n3=h:http,n4=ok")
 	if err == nil || len(dsv.AsError(err).Faults) != 4 {
 		t.Errorf("four faults, got %v", err)
