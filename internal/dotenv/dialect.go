@@ -18,9 +18,11 @@ type dialect struct {
 	read    func(text []byte) ([]entry, []dsv.Fault) // nil: a document
 	forms   []form                                   // tried in this order for a whole value
 	escapes string                                   // what "..." needs a back-slash before; "" = no such quotes
-	lineEnd bool                                     // "..." has \n and \r for line ends, and CR LF is read as LF
+	lineEnd bool                                     // "..." has \n and \r for line ends
+	folds   bool                                     // CR LF in quotes is read as LF
 	bare    func(value []byte, export bool) bool     // may this stand without quotes
-	expands bool                                     // $ and back-ticks mean something
+	expands bool                                     // a $ means something
+	ticks   bool                                     // so does a back-tick
 	utf8    bool                                     // refuses other bytes
 	write   func(d Dialect, all []entry) []byte      // of a document
 	check   func(text []byte) ([]entry, bool)        // reads a document again
@@ -46,7 +48,7 @@ var (
 	smart = &dialect{
 		name: "smart", read: smartGrammar.entries,
 		forms:   []form{{}, {'"', true}, {'\'', false}, {'"', false}},
-		escapes: shellEscapes, lineEnd: true, bare: safe, expands: true,
+		escapes: shellEscapes, lineEnd: true, folds: true, bare: safe, expands: true, ticks: true,
 	}
 	compose = &dialect{
 		name: "compose", read: composeGrammar.entries,
@@ -56,7 +58,7 @@ var (
 	sh = &dialect{
 		name: "sh", read: readSh,
 		forms:   []form{{}, {'\'', false}, {'"', false}},
-		escapes: shellEscapes, bare: safe, expands: true,
+		escapes: shellEscapes, bare: safe, expands: true, ticks: true,
 	}
 	systemd = &dialect{
 		name: "systemd", read: readSystemd,

@@ -36,7 +36,8 @@
 // and may be, as a whole and unquoted, enc("literal"), which stores the literal
 // (read like any quoted value) under the line's own name. "secret(" and "enc("
 // behind a letter, digit or "_" are text. There is no escape; a reference that
-// is not well-formed, or stands inside ${...}, $(...) or back-ticks, is a fault.
+// is not well-formed, or stands inside ${...} or behind $(, $[ or a back-tick that
+// is active, is a fault: a shell that sources the file could run its value.
 //
 // # Dialects
 //
@@ -56,7 +57,7 @@
 //	sh       bare, 'x', "x" with \ " $ ` escaped; line ends are literal
 //	docker   docker run --env-file: verbatim, one line, no quotes, no comment
 //	         behind a value, no export
-//	compose  as smart, but ` is not escaped
+//	compose  as smart, but ` means nothing and is not escaped
 //	systemd  EnvironmentFile=: bare, "x" with \ " $ ` escaped; no export
 //	json     an object of strings; comments and order of repeats are lost
 //	yaml     a mapping of strings

@@ -36,23 +36,20 @@ func byLine(faults []dsv.Fault) []dsv.Fault {
 	return faults
 }
 
-// quotings are the ways a reference can stand alone in a value.
-var quotings = [...]string{"", `"`, `'`}
-
 // reference returns the quotes to put around a reference that takes the place
 // of a plain value, and whether smart then writes back the bytes that were
-// there. If no quotes do that it is none: smart then chooses what most readers
-// agree on.
+// there. If no quotes do that it is none, where there can be none: smart then
+// chooses what most readers agree on.
 func (f *File) reference(it *item, value []byte) (quotes string, exact bool) {
 	was := it.all.of(f.text)
 	own := ""
 	if it.quote != 0 {
 		own = string(rune(it.quote))
 	}
-	for _, q := range append([]string{own}, quotings[:]...) {
+	for _, q := range [...]string{own, "", `"`, `'`} {
 		line := apply(was, []edit{{span{it.outer.from - it.all.from, it.outer.to - it.all.from}, []byte(q + "secret(X)" + q)}})
 		probe, faults := Parse(line)
-		if faults != nil || len(probe.items) != 1 || len(probe.items[0].refs) != 1 {
+		if faults != nil || len(probe.items) != 1 || len(probe.items[0].parts) != 1 {
 			continue
 		}
 		probe.crlf = f.crlf
@@ -61,5 +58,14 @@ func (f *File) reference(it *item, value []byte) (quotes string, exact bool) {
 			return q, true
 		}
 	}
-	return "", false
+	return f.fewestQuotes(it), false
+}
+
+// fewestQuotes are those that a reference in the place of it needs: none, unless
+// a "#" follows at once, which an unquoted value would take in.
+func (f *File) fewestQuotes(it *item) string {
+	if it.outer.to < len(f.text) && f.text[it.outer.to] == '#' {
+		return `"`
+	}
+	return ""
 }

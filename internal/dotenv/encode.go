@@ -42,7 +42,7 @@ func (d *dialect) append(dst, b []byte, f form, keep []span, crlf bool) ([]byte,
 		return dst, false
 	}
 	if f.quote == '\'' {
-		if len(keep) > 0 || bytes.IndexByte(b, '\'') >= 0 || d.lineEnd && bytes.IndexByte(b, '\r') >= 0 {
+		if len(keep) > 0 || bytes.IndexByte(b, '\'') >= 0 || d.folds && bytes.IndexByte(b, '\r') >= 0 {
 			return dst, false
 		}
 	}
@@ -58,7 +58,7 @@ func (d *dialect) append(dst, b []byte, f form, keep []span, crlf bool) ([]byte,
 			dst = append(dst, `\r`...)
 		case f.quote == '"' && !active && strings.IndexByte(d.escapes, c) >= 0:
 			dst = append(dst, '\\', c)
-		case f.quote != 0 && c == '\n' && d.lineEnd && crlf:
+		case f.quote != 0 && c == '\n' && d.folds && crlf:
 			dst = append(dst, "\r\n"...)
 		default:
 			dst = append(dst, c)

@@ -19,7 +19,7 @@ type File struct {
 	text  []byte
 	items []item
 	names map[string][]int // items of a name
-	crlf  bool             // the first line ends with CR LF
+	crlf  bool             // lines end with CR LF
 }
 
 // item is one statement, its value cut into literal parts and references.
@@ -53,9 +53,7 @@ func Parse(text []byte) (*File, []dsv.Fault) {
 		faults = append(faults, invalid(1+bytes.Count(text[:i], []byte{'\n'}), "", "has a NUL byte"))
 	}
 	f := &File{text: text, items: make([]item, 0, len(statements)), names: make(map[string][]int)}
-	if i := bytes.IndexByte(text, '\n'); i > 0 {
-		f.crlf = text[i-1] == '\r'
-	}
+	f.crlf = crlf(text, statements)
 	for _, st := range statements {
 		it, bad := f.item(st)
 		f.names[st.name] = append(f.names[st.name], len(f.items))
@@ -66,6 +64,23 @@ func Parse(text []byte) (*File, []dsv.Fault) {
 		return nil, byLine(faults)
 	}
 	return f, nil
+}
+
+// crlf looks at the first line end that is not inside a value: a template has
+// the same one.
+func crlf(text []byte, statements []statement) bool {
+	from := 0
+	for _, st := range statements {
+		if st.alone {
+			continue
+		}
+		if bytes.IndexByte(text[from:st.outer.from], '\n') >= 0 {
+			break
+		}
+		from = st.outer.to
+	}
+	i := bytes.IndexByte(text[from:], '\n')
+	return i > 0 && text[from+i-1] == '\r'
 }
 
 func (f *File) item(st statement) (item, []dsv.Fault) {
@@ -89,7 +104,7 @@ func (f *File) item(st statement) (item, []dsv.Fault) {
 	it.refs = found
 	it.cut()
 	for _, r := range it.swallowed(f.text) {
-		faults = append(faults, invalid(r.Line, st.name, r.String()+" stands inside a $ expansion or back-ticks: put the value in single quotes"))
+		faults = append(faults, invalid(r.Line, st.name, r.String()+" stands inside a $ expansion, or behind $( or a back-tick: put the value in single quotes"))
 	}
 	return it, faults
 }

@@ -143,3 +143,10 @@ func TestFrameworks(t *testing.T) {
 		t.Errorf("only %d files came back byte for byte", exact)
 	}
 }
+
+func writeFile(t *testing.T, path string, text []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -149,7 +149,9 @@ func (r *shReader) value(export bool) (reading, string) {
 	}
 }
 
-// expansion takes a $ or back-tick and what belongs to it as it stands.
+// expansion takes a $ or back-tick and what belongs to it as it stands. It does
+// not look at quotes inside: Parse lets no reference stand behind a command, so
+// the worst is a line of the template that is refused.
 func (r *shReader) expansion(out *reading, places *[]int) {
 	*places = append(*places, len(out.value))
 	rest := r.text[r.pos:]
@@ -159,12 +161,32 @@ func (r *shReader) expansion(out *reading, places *[]int) {
 			end = r.pos + i + 2
 			*places = append(*places, len(out.value)+i+1)
 		}
-	} else if n := dollarEnd(rest, 0); n > 0 {
-		end = r.pos + n
+	} else if len(rest) > 1 && (rest[1] == '(' || rest[1] == '{') {
+		end = r.pos + nestEnd(rest, 1)
 	}
 	r.line += bytes.Count(r.text[r.pos:end], []byte{'\n'})
 	out.value = append(out.value, r.text[r.pos:end]...)
 	r.pos = end
+}
+
+// nestEnd is behind the bracket that closes the one at i, or the end.
+func nestEnd(b []byte, i int) int {
+	open, shut := b[i], byte(')')
+	if open == '{' {
+		shut = '}'
+	}
+	depth := 0
+	for ; i < len(b); i++ {
+		switch b[i] {
+		case open:
+			depth++
+		case shut:
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		}
+	}
+	return len(b)
 }
 
 func (r *shReader) single(out *reading) bool {

@@ -195,9 +195,19 @@ func (d *dialect) reads(f *File, it *item, e edit, want reading) bool {
 // same compares one entry with what is meant. Where expansion exists, the same
 // parts of the value must be active: so none inside a value that was filled in.
 func (d *dialect) same(got entry, it *item, want reading) bool {
-	starts := func(a, b span) bool { return a.from == b.from }
 	return got.name == it.name && !got.alone && bytes.Equal(got.value, want.value) &&
-		(!d.expands || slices.EqualFunc(got.active, want.active, starts))
+		slices.Equal(d.starts(got.reading), d.starts(want))
+}
+
+// starts is where the parts begin that are active in this dialect.
+func (d *dialect) starts(r reading) []int {
+	var out []int
+	for _, a := range r.active {
+		if d.expands && (d.ticks || r.value[a.from] != '`') {
+			out = append(out, a.from)
+		}
+	}
+	return out
 }
 
 // verify reads the whole output again.

@@ -2,6 +2,7 @@ package dotenv
 
 import (
 	"bytes"
+	"strconv"
 
 	"github.com/dsvault/dsv"
 )
@@ -18,6 +19,8 @@ type grammar struct {
 	hashValue    bool   // "A= # x" is "# x", not empty
 	singleEscape bool   // \' inside single quotes is a quote
 	dollarPair   bool   // $$ outside single quotes is one $
+	noTicks      bool   // back-ticks are never active
+	keepsCR      bool   // CR LF in quotes is not read as LF
 	escapes      string // pairs: the byte behind a back-slash in double quotes, what it stands for
 }
 
@@ -29,7 +32,7 @@ const (
 var (
 	smartGrammar    = grammar{tabComment: true, escapes: commonEscapes + "``"}
 	templateGrammar = grammar{template: true, tabComment: true, escapes: commonEscapes + "``"}
-	composeGrammar  = grammar{hashValue: true, singleEscape: true, dollarPair: true, escapes: commonEscapes + "a\ab\bf\fv\v"}
+	composeGrammar  = grammar{hashValue: true, singleEscape: true, dollarPair: true, noTicks: true, keepsCR: true, escapes: commonEscapes + "a\ab\bf\fv\v"}
 )
 
 // statement is one NAME=value or NAME.
@@ -38,7 +41,8 @@ type statement struct {
 	all    span   // from the start of its line to behind its last line end
 	name   string // never empty
 	export bool
-	alone  bool // NAME without =
+	equals bool // it has a =
+	alone  bool // it has none, and nothing else
 	quote  byte // 0, ' or "
 	outer  span // the value with its quotes
 	value  span // the value without
@@ -80,7 +84,7 @@ func (s *scanner) statement() {
 		text = s.assignment(&st)
 	}
 	if text != "" {
-		s.faults = append(s.faults, invalid(st.line, st.name, text))
+		s.faults = append(s.faults, invalid(st.line, faultName(st), text))
 		if s.line == st.line { // else it is behind a value of many lines that was read
 			s.pos = st.all.from
 		}
@@ -90,6 +94,15 @@ func (s *scanner) statement() {
 		st.all.to = s.pos
 		s.out = append(s.out, st)
 	}
+}
+
+// faultName is the name, unless the line is no assignment: then it may be a
+// line of a value that lost its quotes, and is not told.
+func faultName(st statement) string {
+	if !st.equals {
+		return ""
+	}
+	return st.name
 }
 
 // name reads an optional export and the name.
@@ -129,6 +142,7 @@ func (s *scanner) assignment(st *statement) string {
 		return "has no = behind its name, or a character that no name has"
 	}
 	s.pos++
+	st.equals = true
 	equals := s.pos
 	s.blanks()
 	switch {
@@ -157,7 +171,7 @@ func (s *scanner) bare(st *statement) {
 		s.pos++
 	}
 	to := s.pos
-	for to > from && (blank(s.text[to-1]) || s.text[to-1] == '\r') {
+	for to > from && blank(s.text[to-1]) {
 		to--
 	}
 	st.outer = span{from, to}
@@ -172,6 +186,9 @@ func (s *scanner) quoted(st *statement) string {
 		return text
 	}
 	st.outer.to = s.pos
+	if s.line > st.line {
+		return s.behind("the closing quote, on line " + strconv.Itoa(s.line))
+	}
 	return s.behind("the closing quote")
 }
 

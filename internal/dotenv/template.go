@@ -103,17 +103,18 @@ func (t *templater) literals() {
 			continue
 		}
 		r := it.refs[0]
-		t.edits = append(t.edits, edit{r.at, []byte("secret(" + it.name + ")")})
+		quotes := f.fewestQuotes(it)
+		t.edits = append(t.edits, edit{r.at, []byte(quotes + "secret(" + it.name + ")" + quotes)})
 		value := it.read(f.text).value
 		_, given := t.values[it.name]
 		n, twice := t.stores[it.name]
-		switch {
-		case given:
+		if given {
 			t.fault(it.line, it.name, "has a literal here, and a value was given for it too")
-		case twice && !bytes.Equal(t.plan.Stores[n].Value.Reveal(), value):
-			t.fault(it.line, it.name, "has another literal before")
-		case !twice:
+		}
+		if !twice {
 			t.store(it.name, Store{r.Key, it.line, dsv.SecretOf(value), FromLiteral})
+		} else if !bytes.Equal(t.plan.Stores[n].Value.Reveal(), value) {
+			t.fault(it.line, it.name, "has another literal before")
 		}
 	}
 }

@@ -23,7 +23,7 @@ func (g grammar) decode(raw []byte, quote byte) (value []byte, candidates []int)
 			next = raw[i+1]
 		}
 		switch {
-		case quote != 0 && c == '\r' && next == '\n':
+		case quote != 0 && c == '\r' && next == '\n' && !g.keepsCR:
 			continue
 		case quote == '\'':
 			if g.singleEscape && c == '\\' && next == '\'' {
@@ -36,7 +36,7 @@ func (g grammar) decode(raw []byte, quote byte) (value []byte, candidates []int)
 			}
 		case c == '$' && next == '$' && g.dollarPair:
 			i++
-		case c == '$' || c == '`':
+		case c == '$' || c == '`' && !g.noTicks:
 			candidates = append(candidates, len(value))
 		}
 		value = append(value, c)
@@ -59,27 +59,16 @@ func (g grammar) read(raw []byte, quote byte) reading {
 }
 
 // expansions are the parts of value that some reader would replace, if the $
-// and back-ticks at these places are not protected.
+// and back-ticks at these places are not protected. Where only a shell could
+// tell how far one goes (commands, quotes inside braces), it goes to the end.
 func expansions(value []byte, candidates []int) []span {
 	var out []span
 	behind := 0
-	for n, at := range candidates {
+	for _, at := range candidates {
 		if at < behind {
 			continue
 		}
-		end := at
-		if value[at] == '`' {
-			end = len(value)
-			for _, other := range candidates[n+1:] {
-				if value[other] == '`' {
-					end = other + 1
-					break
-				}
-			}
-		} else {
-			end = dollarEnd(value, at)
-		}
-		if end > at {
+		if end := expansionEnd(value, at); end > at {
 			out = append(out, span{at, end})
 			behind = end
 		}
@@ -87,15 +76,20 @@ func expansions(value []byte, candidates []int) []span {
 	return out
 }
 
-// dollarEnd is where the expansion that begins with the $ at i ends; i if the
-// $ is just a $ to every reader.
-func dollarEnd(b []byte, i int) int {
+// expansionEnd is where the expansion that begins with the $ or back-tick at i
+// ends; i if the $ is just a $ to every reader.
+func expansionEnd(b []byte, i int) int {
+	if b[i] == '`' {
+		return len(b)
+	}
 	if i+1 >= len(b) {
 		return i
 	}
 	switch c := b[i+1]; {
-	case c == '(' || c == '{':
-		return nestEnd(b, i+1)
+	case c == '(' || c == '[':
+		return len(b)
+	case c == '{':
+		return braceEnd(b, i+2)
 	case wordByte(c):
 		end := i + 1
 		for end < len(b) && wordByte(b[end]) {
@@ -108,25 +102,17 @@ func dollarEnd(b []byte, i int) int {
 	return i
 }
 
-// nestEnd is behind the bracket that closes the one at i, or the end.
-func nestEnd(b []byte, i int) int {
-	open := b[i]
-	shut := byte(')')
-	if open == '{' {
-		shut = '}'
-	}
-	depth := 0
+// braceEnd is behind the } that ends a plain ${...}, else the end.
+func braceEnd(b []byte, i int) int {
 	for ; i < len(b); i++ {
-		switch b[i] {
-		case open:
-			depth++
-		case shut:
-			if depth--; depth == 0 {
-				return i + 1
-			}
+		switch {
+		case b[i] == '}':
+			return i + 1
+		case !wordByte(b[i]) && strings.IndexByte(":-+?=.,/@%^ ", b[i]) < 0:
+			return len(b)
 		}
 	}
-	return len(b)
+	return i
 }
 
 // refers reports whether an active part is meant to be replaced: ${...},
@@ -137,10 +123,10 @@ func (r reading) refers(assigned func(name string) bool) bool {
 		part := a.of(r.value)
 		switch {
 		case part[0] == '`':
-			if len(part) > 1 && part[len(part)-1] == '`' {
+			if bytes.IndexByte(part[1:], '`') >= 0 {
 				return true
 			}
-		case part[1] == '{' || part[1] == '(':
+		case strings.IndexByte("{([", part[1]) >= 0:
 			return true
 		case wordByte(part[1]) && (assigned(string(part[1:])) || capitals(part[1:])):
 			return true
