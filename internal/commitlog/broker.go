@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 )
@@ -39,6 +40,8 @@ type Broker struct {
 	addrs   []string
 	unlock  func()
 	once    sync.Once
+
+	produces, batches atomic.Int64
 
 	mu    sync.Mutex
 	conns map[*brokerConn]struct{}
@@ -110,6 +113,10 @@ func open(cfg BrokerConfig, network, addr string) (net.Listener, error) {
 
 // Addrs are the addresses to connect to, host:port.
 func (b *Broker) Addrs() []string { return b.addrs }
+
+// Produced is how many produce requests the broker has taken, and how many
+// batches were in them. With a data directory each batch costs a sync.
+func (b *Broker) Produced() (requests, batches int64) { return b.produces.Load(), b.batches.Load() }
 
 // Close ends the broker. It can be repeated.
 func (b *Broker) Close() error {

@@ -39,15 +39,18 @@ func (b *Broker) stamp() {
 	b.cluster.Fault(kfake.Fault{
 		Keys: []kmsg.Key{kmsg.Produce}, TopLevel: true, Count: -1,
 		When: func(req kmsg.Request) bool {
-			stampBatches(req.(*kmsg.ProduceRequest), now())
+			b.batches.Add(stampBatches(req.(*kmsg.ProduceRequest), now()))
+			b.produces.Add(1)
 			return false
 		},
 	})
 }
 
-func stampBatches(req *kmsg.ProduceRequest, t time.Time) {
+// stampBatches returns how many batches there were.
+func stampBatches(req *kmsg.ProduceRequest, t time.Time) (n int64) {
 	for _, topic := range req.Topics {
 		for _, p := range topic.Partitions {
+			n++
 			if r := p.Records; len(r) >= batchHeader && batchOK(r) {
 				binary.BigEndian.PutUint64(r[batchFirstTS:], uint64(t.UnixMilli()))
 				binary.BigEndian.PutUint64(r[batchMaxTS:], uint64(t.UnixMilli()))
@@ -56,6 +59,7 @@ func stampBatches(req *kmsg.ProduceRequest, t time.Time) {
 			}
 		}
 	}
+	return n
 }
 
 // batchOK reports whether a batch is as its producer made it; kfake refuses it

@@ -152,6 +152,7 @@ func TestDivergedCreateTime(t *testing.T) {
 // A log that lost its tail (an unclean election, a disk put back) stops whoever
 // had read it.
 func TestDivergedTail(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	w := embedded(t, commitlog.BrokerConfig{DataDir: dir})
 	if err := commitlog.Init(ctx(t), w.cfg); err != nil {

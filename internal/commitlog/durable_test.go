@@ -62,6 +62,7 @@ func child(t *testing.T, dir, addr string) (string, *exec.Cmd) {
 // A broker killed under load serves everything that it acknowledged, at the same
 // offsets, with the same append times and topic ids; and the Log goes on.
 func TestKilledBroker(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "log")
 	addr, cmd := child(t, dir, "")
 	w := &world{t: t, cfg: newConfig([]string{addr})}
@@ -131,6 +132,7 @@ func TestKilledBroker(t *testing.T) {
 
 // After a clean close it is the same, and a directory has one broker at a time.
 func TestClosedBroker(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	w := embedded(t, commitlog.BrokerConfig{DataDir: dir})
 	if err := commitlog.Init(ctx(t), w.cfg); err != nil {

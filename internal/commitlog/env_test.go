@@ -62,6 +62,7 @@ func bareWorld(t *testing.T) *world {
 		})
 		return w
 	}
+	t.Parallel() // worlds of their own live side by side
 	return embedded(t, commitlog.BrokerConfig{Memory: true})
 }
 
@@ -252,4 +253,8 @@ func eventually(t *testing.T, what string, within time.Duration, cond func() boo
 		<-tick.C
 	}
 	return time.Since(begin)
+}
+
+func contextFor(t *testing.T, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(t.Context(), d)
 }

@@ -124,6 +124,7 @@ func TestIdle(t *testing.T) {
 
 // All brokers gone: silent within the second, and back within another by itself.
 func TestBrokerRestart(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	w := embedded(t, commitlog.BrokerConfig{DataDir: dir})
 	if err := commitlog.Init(ctx(t), w.cfg); err != nil {
@@ -160,6 +161,7 @@ func TestBrokerRestart(t *testing.T) {
 // Acknowledgements that get lost after the append lead to no second record, and
 // an error that breaks the producer's sequence does not end it.
 func TestProduceErrors(t *testing.T) {
+	t.Parallel()
 	w := embedded(t, commitlog.BrokerConfig{Memory: true})
 	if err := commitlog.Init(ctx(t), w.cfg); err != nil {
 		t.Fatal(err)
@@ -189,6 +191,7 @@ func TestProduceErrors(t *testing.T) {
 
 // Leaders move; nothing is lost and nobody is silent for long.
 func TestLeaderMoves(t *testing.T) {
+	t.Parallel()
 	w := embedded(t, commitlog.BrokerConfig{Memory: true, Brokers: 3})
 	if err := commitlog.Init(ctx(t), w.cfg); err != nil {
 		t.Fatal(err)

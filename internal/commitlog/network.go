@@ -1,6 +1,7 @@
 package commitlog
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"sync"
@@ -176,15 +177,15 @@ type parcel struct {
 
 func (l *link) read(from net.Conn, road chan<- parcel, state func() (time.Duration, <-chan struct{})) {
 	defer l.close()
+	buf := make([]byte, 16<<10)
 	for {
-		buf := make([]byte, 16<<10)
 		n, err := from.Read(buf)
 		if err != nil {
 			return
 		}
 		delay, _ := state()
 		select {
-		case road <- parcel{buf[:n], now().Add(delay)}:
+		case road <- parcel{bytes.Clone(buf[:n]), now().Add(delay)}:
 		case <-l.closed:
 			return
 		}

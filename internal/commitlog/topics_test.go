@@ -129,6 +129,7 @@ func TestPartitionCount(t *testing.T) {
 
 // Two brokers cannot hold a log; three get a replicated one.
 func TestBrokerCount(t *testing.T) {
+	t.Parallel()
 	two := embedded(t, commitlog.BrokerConfig{Memory: true, Brokers: 2})
 	if err := commitlog.Init(ctx(t), two.cfg); err == nil || !strings.Contains(err.Error(), "2 brokers") {
 		t.Errorf("got %v", err)
@@ -156,6 +157,7 @@ func TestBrokerCount(t *testing.T) {
 }
 
 func TestUnreachable(t *testing.T) {
+	t.Parallel()
 	w := embedded(t, commitlog.BrokerConfig{Memory: true})
 	_ = w.broker.Close()
 	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
