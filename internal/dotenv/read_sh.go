@@ -12,7 +12,7 @@ import (
 // a fault; what a shell would replace is active.
 func readSh(text []byte) ([]entry, []dsv.Fault) {
 	r := &shReader{text: text, line: 1}
-	for r.pos < len(text) {
+	for r.pos < len(text) && len(r.faults) < maxShFaults {
 		line, from := r.line, r.pos
 		if what := r.statement(); what != "" {
 			r.faults = append(r.faults, invalid(line, "", what))
@@ -22,6 +22,10 @@ func readSh(text []byte) ([]entry, []dsv.Fault) {
 	}
 	return r.out, r.faults
 }
+
+// maxShFaults bounds the work on a text in which every line is a fault that
+// only the end of the text proves.
+const maxShFaults = 100
 
 type shReader struct {
 	text      []byte
