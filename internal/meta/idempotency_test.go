@@ -76,6 +76,10 @@ func TestIdempotencyKeyWithAnotherShape(t *testing.T) {
 	if s := w.run([]*metapb.Op{w.op(destroy, "A", named(1), ifv(1))}, idem("k")).Status; s.Code != CodeDuplicate {
 		t.Errorf("the same: %+v", s)
 	}
+	w.run([]*metapb.Op{w.op(put, "B")}, idem("plain"))
+	if s := w.run([]*metapb.Op{w.op(put, "B", ifv(0))}, idem("plain")).Status; s.Code != dsv.CodeIdempotencyReuse {
+		t.Errorf("if_version 0 is not none: %+v", s)
+	}
 }
 
 func TestRefusalsAreNotKept(t *testing.T) {
