@@ -128,25 +128,24 @@ func TestDivergedCreateTime(t *testing.T) {
 	w := newWorld(t)
 	a := w.start()
 	a.append(0, "x")
-	a.append(1, "x")
 	a.waitCount(0, 1)
-	a.waitCount(1, 1)
 	if w.broker != nil {
 		w.broker.ServeCreateTime(true)
 	} else {
 		w.alter(".log", "message.timestamp.type", "CreateTime")
 	}
-	a.append(0, "y")
-	a.waitDiverged(0, "offset 1 has no append time")
+	for a.Stats().Diverged[0] == "" { // the leader may learn of the setting late
+		if _, err := a.try(0, "y"); err != nil && err != commitlog.ErrDiverged {
+			t.Fatal(err)
+		}
+	}
+	a.waitDiverged(0, "has no append time")
 	if w.broker != nil {
 		w.broker.ServeCreateTime(false)
 	} else {
 		w.alter(".log", "message.timestamp.type", "LogAppendTime")
 	}
-	a.stands(w, 0, 1)
-	if rs := a.get(0); len(rs) != 1 {
-		t.Errorf("partition 0 has %d records", len(rs))
-	}
+	a.stands(w, 0, commitlog.Control)
 }
 
 // A log that lost its tail (an unclean election, a disk put back) stops whoever

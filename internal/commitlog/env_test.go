@@ -3,9 +3,12 @@ package commitlog_test
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -18,7 +21,9 @@ import (
 )
 
 // world is a broker and the settings of one fresh cluster on it. The suite runs
-// on the embedded broker, or on the Apache Kafka that DSV_TEST_KAFKA names.
+// on the embedded broker, or on the Apache Kafka that DSV_TEST_KAFKA names: over
+// TLS if DSV_TEST_KAFKA_CERTS names the folder of ca.crt, tls.crt and tls.key.
+// Faults of a real Kafka need DSV_TEST_KAFKA_DIR, the folder of its cluster.
 type world struct {
 	t      *testing.T
 	cfg    commitlog.Config
@@ -57,6 +62,9 @@ func bareWorld(t *testing.T) *world {
 	t.Helper()
 	if addrs := os.Getenv("DSV_TEST_KAFKA"); addrs != "" {
 		w := &world{t: t, cfg: newConfig(strings.Split(addrs, ","))}
+		if dir := os.Getenv("DSV_TEST_KAFKA_CERTS"); dir != "" {
+			w.cfg.TLS = loadTLS(t, dir)
+		}
 		t.Cleanup(func() {
 			_, _ = w.admin().DeleteTopics(context.Background(), w.cfg.Cluster+".log", w.cfg.Cluster+".control")
 		})
@@ -64,6 +72,23 @@ func bareWorld(t *testing.T) *world {
 	}
 	t.Parallel() // worlds of their own live side by side
 	return embedded(t, commitlog.BrokerConfig{Memory: true})
+}
+
+func loadTLS(t *testing.T, dir string) *tls.Config {
+	t.Helper()
+	cert, err := tls.LoadX509KeyPair(filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, err := os.ReadFile(filepath.Join(dir, "ca.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(ca) {
+		t.Fatal("no certificate in ca.crt")
+	}
+	return &tls.Config{Certificates: []tls.Certificate{cert}, RootCAs: pool, MinVersion: tls.VersionTLS13}
 }
 
 // embedded makes a world on an embedded broker, also where a real Kafka is given.
@@ -86,9 +111,11 @@ func ctx(t *testing.T) context.Context {
 // raw is a client of the same brokers that keeps no rule of ours.
 func (w *world) raw(opts ...kgo.Opt) *kgo.Client {
 	w.t.Helper()
-	cl, err := kgo.NewClient(append([]kgo.Opt{
-		kgo.SeedBrokers(w.cfg.Brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0),
-	}, opts...)...)
+	opts = append(opts, kgo.SeedBrokers(w.cfg.Brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0))
+	if w.cfg.TLS != nil {
+		opts = append(opts, kgo.DialTLSConfig(w.cfg.TLS))
+	}
+	cl, err := kgo.NewClient(opts...)
 	if err != nil {
 		w.t.Fatal(err)
 	}

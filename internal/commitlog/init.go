@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // Init makes the two topics of a cluster right: it creates what is missing, and
@@ -53,19 +56,42 @@ func Init(ctx context.Context, cfg Config) error {
 			return err
 		}
 	}
-	return settle(ctx, adm, cfg)
+	return settle(ctx, cl, cfg)
 }
 
-// settle waits until the brokers report what Init asked for. What Init cannot
-// set is told at once.
-func settle(ctx context.Context, adm *kadm.Client, cfg Config) error {
-	st, err := inspectUntil(ctx, adm, cfg, func(st *topicState) bool {
-		return len(st.missing) == 0 && len(st.fixable) == 0 && st.leading()
+// settle waits until the brokers report what Init asked for, each of them: a Log
+// may ask any. What Init cannot set is told at once.
+func settle(ctx context.Context, cl *kgo.Client, cfg Config) error {
+	st, err := inspectUntil(ctx, kadm.NewClient(cl), cfg, func(st *topicState) bool {
+		return len(st.missing) == 0 && len(st.fixable) == 0 && knownToAll(ctx, cl, cfg, st)
 	})
 	if err != nil {
 		return err
 	}
 	return st.err()
+}
+
+// knownToAll reports whether every broker that answers knows both topics and a
+// leader of each of their partitions.
+func knownToAll(ctx context.Context, cl *kgo.Client, cfg Config, st *topicState) bool {
+	for _, b := range st.brokers {
+		req := kmsg.NewPtrMetadataRequest()
+		for _, name := range []string{cfg.logTopic(), cfg.controlTopic()} {
+			t := kmsg.NewMetadataRequestTopic()
+			t.Topic = kmsg.StringPtr(name)
+			req.Topics = append(req.Topics, t)
+		}
+		resp, err := cl.Broker(int(b.NodeID)).Request(ctx, req)
+		if err != nil {
+			continue
+		}
+		for _, t := range resp.(*kmsg.MetadataResponse).Topics {
+			if t.ErrorCode != 0 || slices.ContainsFunc(t.Partitions, func(p kmsg.MetadataResponseTopicPartition) bool { return p.Leader < 0 }) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // knownSettings tells which broker settings the brokers report at all.

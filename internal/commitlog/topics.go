@@ -165,18 +165,6 @@ func (st *topicState) err() error {
 	return &SettingsError{st.wrong}
 }
 
-// leading reports whether every partition of both topics has a leader.
-func (st *topicState) leading() bool {
-	for _, ps := range st.leaders {
-		for _, leader := range ps {
-			if leader < 0 {
-				return false
-			}
-		}
-	}
-	return true
-}
-
 // inspectUntil repeats inspect while the brokers cannot be asked, or until done
 // is content with their answer.
 func inspectUntil(ctx context.Context, adm *kadm.Client, cfg Config, done func(*topicState) bool) (*topicState, error) {

@@ -3,7 +3,10 @@ package kafka
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	_ "embed"
+	"encoding/pem"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -129,6 +132,9 @@ func (c *Cluster) tls(i int, set func(string, any)) error {
 	if err != nil {
 		return err
 	}
+	if key, err = pkcs8(key); err != nil {
+		return err
+	}
 	store, trust := c.path(i, "keystore.pem"), c.path(i, "truststore.pem")
 	if err := os.WriteFile(store, append(append(key, '\n'), cert...), 0o600); err != nil {
 		return err
@@ -143,4 +149,24 @@ func (c *Cluster) tls(i int, set func(string, any)) error {
 	set("ssl.client.auth", "required")
 	set("ssl.enabled.protocols", "TLSv1.3")
 	return nil
+}
+
+// pkcs8 turns a key in PEM into the one form that Kafka reads.
+func pkcs8(text []byte) ([]byte, error) {
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return nil, errors.New("kafka: the key is not PEM")
+	}
+	if block.Type != "EC PRIVATE KEY" {
+		return text, nil
+	}
+	key, err := x509.ParseECPrivateKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("kafka: %w", err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("kafka: %w", err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
