@@ -47,6 +47,6 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		return &dsv.Error{Kind: dsv.KindInvalid, Code: dsv.CodeInvalid, Detail: err.Error()}
 	})
-	root.AddCommand(serveCommand(), keeperCommand(), brokerCommand(), devCommand(), versionCommand())
+	root.AddCommand(serveCommand(), keeperCommand(), brokerCommand(), devCommand(), probeCommand(), versionCommand())
 	return root
 }
