@@ -517,3 +517,49 @@ func TestManyAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// What Seal cannot have made is not parsed, whatever its digest.
+func TestParseRefuses(t *testing.T) {
+	s := seal(t, quorums[1], testBinding("PARSE"), []byte("v"))
+	for name, damage := range map[string]func(b []byte) []byte{
+		"format":      func(b []byte) []byte { b[0] = 2; return b },
+		"no set":      func(b []byte) []byte { clear(b[offSet:offRank]); return b },
+		"rank n":      func(b []byte) []byte { b[offRank] = 5; return b },
+		"k 1":         func(b []byte) []byte { b[offK] = 1; return b },
+		"k n":         func(b []byte) []byte { b[offK] = 5; return b },
+		"n 0":         func(b []byte) []byte { b[offN] = 0; return b },
+		"no bucket":   func(b []byte) []byte { b[offPadded+3]++; return b },
+		"size 0":      func(b []byte) []byte { clear(b[offPadded:offKeyShare]); return b },
+		"size 4 GiB":  func(b []byte) []byte { b[offPadded] = 0xFF; return b },
+		"the key":     func(b []byte) []byte { b[offKeyShare+keySize] = 0; return b }, // the share at x = 0
+		"cut":         func(b []byte) []byte { return b[:len(b)-1] },
+		"one more":    func(b []byte) []byte { return append(b, 0) },
+		"only header": func(b []byte) []byte { return b[:headerSize] },
+	} {
+		if got, err := Parse(damage(bytes.Clone(s.Shards[0]))); !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+	}
+	if _, err := Parse(nil); !errors.Is(err, ErrMissing) {
+		t.Error(err)
+	}
+}
+
+func TestUnpad(t *testing.T) {
+	for _, n := range []int{0, 60, 61, 92, 1000} {
+		want := randomBytes(n)
+		if got, ok := unpad(pad(want)); !ok || !bytes.Equal(got, want) || cap(got) != n {
+			t.Errorf("%d bytes: %v", n, ok)
+		}
+	}
+	for name, b := range map[string][]byte{
+		"short":            make([]byte, 63),
+		"longer than all":  append([]byte{0, 0, 0, 61}, make([]byte, 60)...),
+		"a smaller bucket": append([]byte{0, 0, 0, 1}, make([]byte, 92)...),
+		"huge":             append([]byte{255, 255, 255, 255}, make([]byte, 60)...),
+	} {
+		if got, ok := unpad(b); ok {
+			t.Errorf("%s: %x", name, got)
+		}
+	}
+}
