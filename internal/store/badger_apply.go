@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -30,10 +31,11 @@ func (e *badgerEngine) total(b *batch) (cost int64) {
 	return cost
 }
 
-// finish writes the rows of a batch whose redo row is there.
+// finish writes the rows of a batch whose redo row is there. Only a round of
+// one transaction can be that large, so no key is in it twice.
 func (e *badgerEngine) finish(b *batch) error {
 	maxRows, maxCost := e.limits()
-	rows := append(lastOfEach(b.rows), row{key: keyRedo, del: true})
+	rows := append(slices.Clip(b.rows), row{key: keyRedo, del: true})
 	for len(rows) > 0 {
 		n, cost := 0, int64(0)
 		for n < len(rows) && n < maxRows-1 {
@@ -49,22 +51,6 @@ func (e *badgerEngine) finish(b *batch) error {
 		rows = rows[n:]
 	}
 	return nil
-}
-
-// lastOfEach drops rows that a later one with their key replaces: two parts
-// must not write one key at one tick.
-func lastOfEach(rows []row) []row {
-	at := make(map[string]int, len(rows))
-	for i := range rows {
-		at[string(rows[i].key)] = i
-	}
-	out := make([]row, 0, len(rows)+1)
-	for i := range rows {
-		if at[string(rows[i].key)] == i {
-			out = append(out, rows[i])
-		}
-	}
-	return out
 }
 
 func (e *badgerEngine) commit(tick uint64, rows []row) error {

@@ -35,7 +35,7 @@ func badgerOptions(opt Options, key []byte, log *logger) badger.Options {
 	o.MemTableSize = opt.memTable
 	o.NumMemtables = 2
 	o.NumCompactors = 2
-	o.BlockCacheSize = 8 << 20
+	o.BlockCacheSize = 16 << 20
 	o.IndexCacheSize = 16 << 20 // not 0: Badger panics at the first flush with encryption
 	o.ValueThreshold = min(valueThreshold, opt.memTable/10)
 	o.ValueLogFileSize = 64 << 20

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
 
 	"github.com/dsvault/dsv"
 )
@@ -278,6 +279,15 @@ func TestBallast(t *testing.T) {
 	same(t, "again", size(), opt.Ballast)
 }
 
+// What no test on this machine can see when it is wrong.
+func TestBadgerOptions(t *testing.T) {
+	o := badgerOptions(Options{memTable: memTableSize}, make([]byte, 32), nil)
+	if !o.SyncWrites || !o.VerifyValueChecksum || o.ChecksumVerificationMode != options.OnBlockRead ||
+		o.IndexCacheSize == 0 || len(o.EncryptionKey) != 32 || o.NumVersionsToKeep != 1 || o.NumCompactors < 2 {
+		t.Errorf("options %+v", o)
+	}
+}
+
 // E13: the store runs in a bubble, on a real directory, and ends there.
 func TestBadgerInABubble(t *testing.T) {
 	start := time.Now()
@@ -351,11 +361,10 @@ func TestRedoAfterCrash(t *testing.T) {
 	}
 }
 
-// A transaction of the promised size fits, and the revision survives a store
-// in which everything was deleted.
-func TestLargeTransactionAndEmptying(t *testing.T) {
-	dir := t.TempDir()
-	s := openTest(t, dir, Options{})
+// A transaction of the promised size fits, and can be deleted again.
+func TestLargeTransaction(t *testing.T) {
+	s := openTest(t, t.TempDir(), Options{})
+	defer s.Close()
 	tx := begin(t, s, ReadWrite)
 	for i := range 20_000 {
 		must(t, tx.Put(Pair{Key: fmt.Appendf(nil, "row-%08d", i), Value: make([]byte, 8<<20/20_000)}))
@@ -365,19 +374,53 @@ func TestLargeTransactionAndEmptying(t *testing.T) {
 	n, err := tx.DeletePrefix(nil)
 	must(t, err)
 	same(t, "deleted", n, 20_000)
-	rev := commit(t, tx)
-	must(t, s.engine.db.Flatten(1))
-	must(t, s.Close())
-	for range 2 {
-		s = openTest(t, dir, Options{})
-		must(t, s.engine.db.Flatten(1))
-		same(t, "revision", s.Revision(), rev)
-		tx = begin(t, s, ReadOnly)
-		n, err = tx.Count(nil)
-		must(t, err)
-		same(t, "left", n, 0)
-		must(t, s.Close())
+	commit(t, tx)
+	tx = begin(t, s, ReadWrite)
+	for i := range MaxTxnRows {
+		must(t, tx.Put(Pair{Key: fmt.Append(nil, i)}))
 	}
+	wantErr(t, tx.Put(Pair{Key: []byte("one more")}), ErrTxnTooBig)
+	must(t, tx.Abort())
+}
+
+// The revision does not go back although compaction drops deletions: in the
+// end nothing is left of the rows that had the newest ticks.
+func TestRevisionOutlivesDeletions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir, opt := t.TempDir(), Options{memTable: 1 << 20}
+		s := openTest(t, dir, opt)
+		tables := func() (upper, lowest int) {
+			for _, l := range s.engine.db.Levels() {
+				if l.Level == 6 {
+					lowest = l.NumTables
+				} else {
+					upper += l.NumTables
+				}
+			}
+			return upper, lowest
+		}
+		for i := 0; ; i++ {
+			put(t, s, fmt.Sprint(i), strings.Repeat("v", 50<<10))
+			time.Sleep(time.Second) // compactions happen
+			if _, lowest := tables(); lowest > 0 {
+				break
+			}
+		}
+		tx := begin(t, s, ReadWrite)
+		_, err := tx.DeletePrefix(nil)
+		must(t, err)
+		rev := commit(t, tx)
+		for range 3 {
+			must(t, s.Close()) // flushes
+			s = openTest(t, dir, opt)
+			same(t, "revision", s.Revision(), rev)
+			must(t, s.engine.db.Flatten(1))
+		}
+		if upper, _ := tables(); upper > 0 {
+			t.Fatal("not compacted")
+		}
+		must(t, s.Close())
+	})
 }
 
 // Old versions must go: managed mode keeps all above the discard mark.

@@ -27,7 +27,8 @@ type txn struct {
 	sorted int      // reads[:sorted] has none
 	ranges []span   // scanned
 
-	key []byte // scratch for the engine's form of a key
+	key   []byte // scratch for the engine's form of a key
+	pivot write  // scratch for a look-up in writes
 }
 
 // write is what a transaction does to a key.
@@ -114,7 +115,8 @@ func (t *txn) written(key []byte) *write {
 	if t.writes == nil {
 		return nil
 	}
-	w, _ := t.writes.Get(&write{row: row{key: key}})
+	t.pivot.key = key
+	w, _ := t.writes.Get(&t.pivot)
 	return w
 }
 
