@@ -69,7 +69,7 @@ func foreign(t *testing.T, issuer, trusted *CA, role Role, name string, validity
 }
 
 // shake runs one handshake and one byte each way, and returns what each side saw.
-func shake(server, client *tls.Config) (serverErr, clientErr error, sc, cc tls.ConnectionState) {
+func shake(server, client *tls.Config) (sc, cc tls.ConnectionState, serverErr, clientErr error) {
 	a, b := net.Pipe()
 	done := make(chan struct{})
 	s := tls.Server(a, server)
@@ -93,7 +93,7 @@ func shake(server, client *tls.Config) (serverErr, clientErr error, sc, cc tls.C
 	}
 	_ = b.Close()
 	<-done
-	return serverErr, clientErr, sc, cc
+	return sc, cc, serverErr, clientErr
 }
 
 func allowRole(r Role) func(ID) error {
@@ -108,7 +108,7 @@ func allowRole(r Role) func(ID) error {
 func TestMutualTLS(t *testing.T) {
 	ca := mustCA(t, domain)
 	n1, n2 := mustIdentity(t, ca, RoleNode, "n1"), mustIdentity(t, ca, RoleNode, "n2")
-	serr, cerr, sc, cc := shake(n1.ServerTLS(allowRole(RoleNode)), n2.ClientTLS(n1.ID()))
+	sc, cc, serr, cerr := shake(n1.ServerTLS(allowRole(RoleNode)), n2.ClientTLS(n1.ID()))
 	if serr != nil || cerr != nil {
 		t.Fatalf("server %v, client %v", serr, cerr)
 	}
@@ -158,7 +158,7 @@ func TestServerRefuses(t *testing.T) {
 		{"TLS 1.2", twoRoots, old, nil, "unsupported versions"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			serr, cerr, _, _ := shake(c.server, c.client)
+			_, _, serr, cerr := shake(c.server, c.client)
 			if serr == nil || cerr == nil {
 				t.Fatalf("let in: server %v, client %v", serr, cerr)
 			}
@@ -191,7 +191,7 @@ func TestClientRefuses(t *testing.T) {
 		{"the CA itself", &Identity{id: want, roots: client.roots, cert: tls.Certificate{Certificate: [][]byte{ca.cert.Raw}, PrivateKey: ca.key}}, ErrNoID, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			serr, cerr, _, _ := shake(c.server.ServerTLS(all), client.ClientTLS(want))
+			_, _, serr, cerr := shake(c.server.ServerTLS(all), client.ClientTLS(want))
 			if serr == nil || !errors.Is(cerr, c.is) || !strings.Contains(cerr.Error(), c.reason) {
 				t.Fatalf("server %v, client %v; want %v with %q", serr, cerr, c.is, c.reason)
 			}
@@ -213,24 +213,24 @@ func TestPublicAPI(t *testing.T) {
 	}
 	with := func(c *tls.Config, host string) *tls.Config { c = c.Clone(); c.ServerName = host; return c }
 
-	if serr, cerr, sc, _ := shake(node.HTTPServerTLS(true), with(plain, "localhost")); serr != nil || cerr != nil {
+	if sc, _, serr, cerr := shake(node.HTTPServerTLS(true), with(plain, "localhost")); serr != nil || cerr != nil {
 		t.Errorf("no certificate: %v, %v", serr, cerr)
 	} else if _, err := PeerID(&sc); !errors.Is(err, ErrNoCertificate) {
 		t.Errorf("PeerID: %v", err)
 	}
-	if serr, cerr, sc, _ := shake(node.HTTPServerTLS(true), with(alice.HTTPClientTLS(), "127.0.0.1")); serr != nil || cerr != nil {
+	if sc, _, serr, cerr := shake(node.HTTPServerTLS(true), with(alice.HTTPClientTLS(), "127.0.0.1")); serr != nil || cerr != nil {
 		t.Errorf("alice: %v, %v", serr, cerr)
 	} else if id, err := PeerID(&sc); err != nil || id != alice.ID() {
 		t.Errorf("PeerID: %v, %v", id, err)
 	}
-	if serr, cerr, _, _ := shake(node.HTTPServerTLS(false), with(alice.BrokerTLS(), "localhost")); serr != nil || cerr != nil {
+	if _, _, serr, cerr := shake(node.HTTPServerTLS(false), with(alice.BrokerTLS(), "localhost")); serr != nil || cerr != nil {
 		t.Errorf("alice, no certificate asked for: %v, %v", serr, cerr)
 	}
-	if serr, cerr, _, _ := shake(node.HTTPServerTLS(false), with(plain, "elsewhere")); serr == nil || cerr == nil {
+	if _, _, serr, cerr := shake(node.HTTPServerTLS(false), with(plain, "elsewhere")); serr == nil || cerr == nil {
 		t.Error("a wrong host name was accepted")
 	}
 	mallory := foreign(t, other, ca, RoleOperator, "alice", time.Hour)
-	if serr, _, _, _ := shake(node.HTTPServerTLS(true), with(mallory.HTTPClientTLS(), "localhost")); !errors.Is(serr, ErrUntrusted) {
+	if _, _, serr, _ := shake(node.HTTPServerTLS(true), with(mallory.HTTPClientTLS(), "localhost")); !errors.Is(serr, ErrUntrusted) {
 		t.Errorf("foreign certificate: %v", serr)
 	}
 }
@@ -289,11 +289,11 @@ func TestExpiresWhileRunning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ca := mustCA(t, domain)
 		n1, n2 := mustIdentity(t, ca, RoleNode, "n1"), mustIdentity(t, ca, RoleNode, "n2")
-		if serr, cerr, _, _ := shake(n1.ServerTLS(allowRole(RoleNode)), n2.ClientTLS(n1.ID())); serr != nil || cerr != nil {
+		if _, _, serr, cerr := shake(n1.ServerTLS(allowRole(RoleNode)), n2.ClientTLS(n1.ID())); serr != nil || cerr != nil {
 			t.Fatal(serr, cerr)
 		}
 		time.Sleep(time.Hour + time.Second) // the bubble's clock
-		if _, cerr, _, _ := shake(n1.ServerTLS(allowRole(RoleNode)), n2.ClientTLS(n1.ID())); !errors.Is(cerr, ErrUntrusted) {
+		if _, _, _, cerr := shake(n1.ServerTLS(allowRole(RoleNode)), n2.ClientTLS(n1.ID())); !errors.Is(cerr, ErrUntrusted) {
 			t.Fatalf("client: %v", cerr)
 		}
 	})
