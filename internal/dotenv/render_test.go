@@ -263,3 +263,19 @@ func TestReadSh(t *testing.T) {
 		}
 	}
 }
+
+// The last line of defence: an encoder that forgets to escape is found out by
+// the reading, and nothing is written.
+func TestReadingCatchesABrokenEncoder(t *testing.T) {
+	for _, good := range []*dialect{smart, compose, sh} {
+		broken := *good
+		broken.escapes = `\"`
+		broken.bare = func([]byte, bool) bool { return true }
+		for _, value := range []string{"'$(id)", "'${X}", "'$X", "'\n\"x\nB=1 $Y"} {
+			out, faults := Render(parse(t, []byte("A=\"secret(S)\"\n")), lookup(secrets("S", value)), Dialect{d: &broken})
+			if faults == nil {
+				t.Errorf("%s wrote %q for %q", good.name, out, value)
+			}
+		}
+	}
+}
