@@ -7,6 +7,7 @@ import (
 	"github.com/dsvault/dsv"
 	"github.com/dsvault/dsv/internal/auth"
 	"github.com/dsvault/dsv/internal/meta"
+	"github.com/dsvault/dsv/internal/peer"
 	"github.com/dsvault/dsv/internal/repair"
 	"github.com/dsvault/dsv/internal/replica"
 	"github.com/dsvault/dsv/internal/store"
@@ -37,6 +38,14 @@ func (c *Coordinator) find(ctx context.Context, s *Session, q Read, value bool) 
 		return Found{}, withOp(err, "get", q.Path.String())
 	}
 	qu.pick = picker(q)
+	latest := value && q.Consistency == Strict && q.MinPosition == nil && q.Version == 0 && q.At.IsZero() && c.cfg.Repair != nil
+	if latest {
+		qu.late = func(v meta.Version, rep peer.Reply) {
+			if rep.Err == nil && (rep.Answer.State == replica.ShardMissing || rep.Answer.State == replica.ShardDamaged) {
+				c.cfg.Repair.ObserveLate(q.Path, v)
+			}
+		}
+	}
 	a, err := c.read(ctx, qu)
 	if err == nil {
 		err = a.err
@@ -49,8 +58,8 @@ func (c *Coordinator) find(ctx context.Context, s *Session, q Read, value bool) 
 	if err != nil {
 		return Found{}, withOp(err, "get", q.Path.String())
 	}
-	if value && q.Consistency == Strict && q.MinPosition == nil {
-		c.observe(ctx, q, a)
+	if latest { // reads of a number or an instant repair nothing
+		c.cfg.Repair.Observe(ctx, repair.Seen{Path: q.Path, Version: a.version, States: a.states, Value: a.value})
 	}
 	f := Found{Version: versionOf(a.version), Value: a.value, Position: a.pos, NotFinal: notFinal, Lag: c.rep.Lag(a.pos.Partition)}
 	f.Interval = intervalFor(a.version, q.At)
@@ -179,13 +188,4 @@ func (c *Coordinator) hinted(q Read, a answer, err error) (Found, bool) {
 	iv := Interval{from, to}
 	return Found{Version: Version{Version: version, Current: true, Intervals: []Interval{iv}}, Interval: iv, FromHint: true,
 		Position: a.pos, Lag: c.rep.Lag(p)}, true
-}
-
-// observe hands what a latest read saw of the holders to read repair. Reads of
-// a number or an instant repair nothing.
-func (c *Coordinator) observe(ctx context.Context, q Read, a answer) {
-	if c.cfg.Repair == nil || q.Version > 0 || !q.At.IsZero() {
-		return
-	}
-	c.cfg.Repair.Observe(ctx, repair.Seen{Path: q.Path, Version: a.version, States: a.states, Value: a.value})
 }

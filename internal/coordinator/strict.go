@@ -29,6 +29,9 @@ type question struct {
 	exclude  dsv.TxID        // the reader's own transaction, left out of S
 	prepared <-chan struct{} // closed: a record of the reader's own, appended after the read began, is applied
 	samePads int             // > 0: only a version of this padded size is rebuilt
+	// late gets replies that come behind the answer, with the version they are
+	// about; it must not block.
+	late func(meta.Version, peer.Reply)
 }
 
 type proofKind uint8
@@ -101,11 +104,7 @@ func (c *Coordinator) read(ctx context.Context, q *question) (answer, error) {
 	}
 	r := &reading{c: c, q: q, part: p, holders: holders, k: c.rep.Quorum().K, maxD: -1,
 		shards: make(map[int][]byte, 4), states: make(map[int]replica.ShardState, 5), proven: q.proofBy == proofDone}
-	defer func() {
-		if r.g != nil {
-			r.g.Close()
-		}
-	}()
+	defer r.leave()
 	if err := r.look(); err != nil {
 		return answer{}, err
 	}
@@ -113,6 +112,17 @@ func (c *Coordinator) read(ctx context.Context, q *question) (answer, error) {
 		return answer{}, err
 	}
 	return r.run(ctx)
+}
+
+func (r *reading) leave() {
+	if r.g == nil {
+		return
+	}
+	if late, v := r.q.late, r.ch.version; late != nil && r.g.Outstanding() > 0 && !r.ch.set().IsZero() {
+		r.g.Leave(func(rep peer.Reply) { late(v, rep) })
+		return
+	}
+	r.g.Close()
 }
 
 // known refuses at once what is known to be gone: a value that fewer than k

@@ -2,6 +2,7 @@ package peer
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/dsvault/dsv"
@@ -30,6 +31,7 @@ type Gathering struct {
 	got     int
 	replies chan Reply
 	cancels []func()
+	late    atomic.Pointer[func(Reply)] // who gets replies after Leave
 }
 
 // Gather begins to ask: this node first where it is a holder, then connected
@@ -100,13 +102,15 @@ func (g *Gathering) askRemote(rank int) {
 	if g.frame == nil {
 		g.frame = encodeFetch(g.req, g.proof)
 	}
-	replies := g.replies
 	cancel := g.peers.pool.Go(node, kindFetch, g.frame, func(resp []byte, err error) {
 		r := Reply{Node: node, Rank: rank, Err: err}
 		if err == nil {
 			r.Answer, r.Err = decodeAnswer(resp)
 		}
-		replies <- r
+		g.replies <- r // room for each holder
+		if g.late.Load() != nil {
+			g.passOn()
+		}
 	})
 	g.cancels = append(g.cancels, cancel)
 }
@@ -143,6 +147,25 @@ func (g *Gathering) Next(ctx context.Context, hedge time.Duration) (Reply, bool)
 	case <-ctx.Done():
 	}
 	return Reply{}, false
+}
+
+// Leave ends the use of the gathering as Close does, but hands replies that
+// still come to late, which must not block.
+func (g *Gathering) Leave(late func(Reply)) {
+	g.late.Store(&late)
+	g.passOn()
+}
+
+// passOn hands what is in the channel to who gets late replies.
+func (g *Gathering) passOn() {
+	for {
+		select {
+		case r := <-g.replies:
+			(*g.late.Load())(r)
+		default:
+			return
+		}
+	}
 }
 
 // Close drops what is outstanding.

@@ -103,20 +103,10 @@ func (r *Repairer) Observe(ctx context.Context, s Seen) {
 	if !holesIn(s.States) || s.Version.ShareSet.IsZero() {
 		return
 	}
-	id := versionID{s.Path, s.Version.Number}
-	if !r.settled(s.Path, s.Version) || !r.enter(id) {
+	done := r.begin(s.Path, s.Version, s.Value)
+	if done == nil {
 		return
 	}
-	done := make(chan struct{})
-	value := dsv.SecretOf(append([]byte(nil), s.Value.Reveal()...))
-	r.wg.Go(func() {
-		defer close(done)
-		defer r.leave(id)
-		defer value.Wipe()
-		ctx, cancel := context.WithTimeout(r.ctx, repairFor)
-		defer cancel()
-		r.count(r.repair(ctx, s.Path, s.Version, value, true))
-	})
 	timer := time.NewTimer(r.cfg.Deadline)
 	defer timer.Stop()
 	select {
@@ -124,6 +114,30 @@ func (r *Repairer) Observe(ctx context.Context, s Seen) {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
+}
+
+// ObserveLate is Observe for a hole that was told behind a read's answer. It
+// does not block.
+func (r *Repairer) ObserveLate(path dsv.Path, v meta.Version) { r.begin(path, v, dsv.Secret{}) }
+
+// begin starts a read repair unless the version is too young or one is under
+// way; the channel is closed at its end.
+func (r *Repairer) begin(path dsv.Path, v meta.Version, value dsv.Secret) <-chan struct{} {
+	id := versionID{path, v.Number}
+	if !r.settled(path, v) || !r.enter(id) {
+		return nil
+	}
+	done := make(chan struct{})
+	value = dsv.SecretOf(append([]byte(nil), value.Reveal()...)) // the reader's own is wiped
+	r.wg.Go(func() {
+		defer close(done)
+		defer r.leave(id)
+		defer value.Wipe()
+		ctx, cancel := context.WithTimeout(r.ctx, repairFor)
+		defer cancel()
+		r.count(r.repair(ctx, path, v, value, true))
+	})
+	return done
 }
 
 // repairFor bounds one repair.

@@ -2,6 +2,7 @@ package repair
 
 import (
 	"context"
+	"math/rand/v2"
 	"time"
 
 	"github.com/dsvault/dsv"
@@ -9,20 +10,25 @@ import (
 )
 
 const (
-	scanEvery = time.Second
-	scanAtOne = 256
+	// scanFirst lets late fills and read repair go first after a start; the
+	// nodes of a cluster that starts as a whole do not scan at once.
+	scanFirst  = 5 * time.Second
+	scanJitter = 2 * time.Second
+	scanEvery  = time.Second
+	scanAtOne  = 256
 )
 
 // scanLoop refills this node's holes, old versions too, at ScanRate a second.
 func (r *Repairer) scanLoop() {
 	pause := time.Duration(float64(time.Second) / r.cfg.ScanRate)
-	t := time.NewTicker(scanEvery)
+	t := time.NewTimer(scanFirst + rand.N(scanJitter))
 	defer t.Stop()
 	for {
 		select {
 		case <-r.ctx.Done():
 			return
 		case <-t.C:
+			t.Reset(scanEvery)
 		}
 		if r.rep.Ready() != nil || r.rep.Stats().Holes == 0 {
 			continue
