@@ -318,32 +318,6 @@ func (c composed) testCommands(t *testing.T) {
 	}
 }
 
-// checkKnown holds a command line to what `COMMAND --help` of its binary says.
-func checkKnown(t *testing.T, who string, line []string) {
-	t.Helper()
-	sub := []string{line[0]}
-	for _, a := range line[1:] {
-		if strings.HasPrefix(a, "-") {
-			break
-		}
-		sub = append(sub, a)
-	}
-	help, err := command(t, sub[0], append(sub[1:], "--help")...)
-	if err != nil {
-		t.Errorf("%s: %v: %v\n%s", who, sub, err, help)
-		return
-	}
-	if len(sub) > 1 && !regexp.MustCompile(`(?m)^\s+`+regexp.QuoteMeta(strings.Join(sub, " "))).MatchString(help) {
-		t.Errorf("%s: %q is no command", who, strings.Join(sub, " "))
-	}
-	for _, a := range line {
-		flag, _, _ := strings.Cut(a, "=")
-		if strings.HasPrefix(flag, "--") && !regexp.MustCompile(`(?m)^\s+(-\w, )?`+regexp.QuoteMeta(flag)+`\b`).MatchString(help) {
-			t.Errorf("%s: %q does not know %s", who, strings.Join(sub, " "), flag)
-		}
-	}
-}
-
 // testDockerfile: the image has the folders, the ports and the user that
 // compose counts on.
 func (c composed) testDockerfile(t *testing.T) {

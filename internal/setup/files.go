@@ -32,14 +32,13 @@ func (r *run) files() error {
 	if err != nil {
 		return err
 	}
-	keys := map[string]string{logKeyFile: r.lay.LogKey(), gossipKeyFile: r.lay.GossipKey()}
-	for _, path := range keys {
+	for _, path := range []string{r.lay.LogKey(), r.lay.GossipKey()} {
 		if err := r.key(path); err != nil {
 			return err
 		}
 	}
 	for _, n := range r.t.Nodes {
-		if err := r.node(ca, n, keys); err != nil {
+		if err := r.node(ca, n); err != nil {
 			return err
 		}
 	}
@@ -103,14 +102,14 @@ func (r *run) key(path string) error {
 	return nil
 }
 
-func (r *run) node(ca *identity.CA, n Node, keys map[string]string) error {
+func (r *run) node(ca *identity.CA, n Node) error {
 	dir := r.lay.Node(n.ID)
 	hosts := append([]string{n.Host}, n.Names...)
 	if err := r.identity(ca, dir, identity.RoleNode, string(n.ID), hosts); err != nil {
 		return err
 	}
-	for name, from := range keys {
-		if err := r.copyKey(from, filepath.Join(dir, name)); err != nil {
+	for _, from := range []string{r.lay.LogKey(), r.lay.GossipKey()} {
+		if err := r.copyKey(from, filepath.Join(dir, filepath.Base(from))); err != nil {
 			return err
 		}
 	}
