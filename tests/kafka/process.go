@@ -127,8 +127,50 @@ func (c *Cluster) Restart(ctx context.Context, i int) error {
 }
 
 // Pause stops broker i where it is (SIGSTOP): connections stand, nothing is
-// answered.
-func (c *Cluster) Pause(i int) error { return c.send(i, syscall.SIGSTOP) }
+// answered. It returns when every thread stands, which on a busy machine is some
+// time after the signal.
+func (c *Cluster) Pause(i int) error {
+	if err := c.send(i, syscall.SIGSTOP); err != nil {
+		return err
+	}
+	b, err := c.broker(i)
+	if err != nil {
+		return err
+	}
+	return within(10*time.Second, b.stands, fmt.Sprintf("broker %d does not stop", i))
+}
+
+// stands reports whether no thread of the process can run.
+func (b broker) stands() bool {
+	tasks, err := filepath.Glob(filepath.Join("/proc", strconv.Itoa(b.PID), "task", "*", "stat"))
+	if err != nil || len(tasks) == 0 {
+		return false
+	}
+	for _, task := range tasks {
+		text, err := os.ReadFile(task)
+		if err != nil {
+			continue // the thread has ended
+		}
+		if fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:]); !bytes.Equal(fields[0], []byte("T")) {
+			return false
+		}
+	}
+	return true
+}
+
+// within waits for a condition of the operating system, which announces none.
+func within(limit time.Duration, cond func() bool, what string) error {
+	end := time.Now().Add(limit)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		if time.Now().After(end) {
+			return errors.New("kafka: " + what)
+		}
+		<-tick.C
+	}
+	return nil
+}
 
 // Resume lets broker i go on.
 func (c *Cluster) Resume(i int) error { return c.send(i, syscall.SIGCONT) }
@@ -191,27 +233,6 @@ func (b broker) terminate() {
 }
 
 // gone waits until the process is no more.
-func (b broker) gone(within time.Duration) bool {
-	limit := time.Now().Add(within)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for b.alive() {
-		if time.Now().After(limit) {
-			return false
-		}
-		<-tick.C
-	}
-	return true
-}
-
-// PIDs are the process ids of the brokers that run.
-func (c *Cluster) PIDs() (pids []int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, b := range c.state.Brokers {
-		if b.PID > 0 {
-			pids = append(pids, b.PID)
-		}
-	}
-	return pids
+func (b broker) gone(limit time.Duration) bool {
+	return within(limit, func() bool { return !b.alive() }, "") == nil
 }
