@@ -372,6 +372,7 @@ func (n *Node) fail(err error) {
 		n.cause = err
 		n.seal("the node has stopped: " + err.Error())
 		n.api.SetVault(nil)
+		n.peers.Open(nil)
 		n.log.Error("the node stops", "err", err)
 		close(n.failed)
 	})

@@ -47,6 +47,9 @@ type Answer struct {
 // in the key's partition refuses: it may have lost what it once acknowledged.
 func (r *Replica) Fetch(_ context.Context, q FetchRequest) (Answer, error) {
 	p := r.PartitionOf(q.Path.NS)
+	if err := r.Usable(p); err != nil {
+		return Answer{}, err
+	}
 	holders, err := r.Holders(q.Path.NS)
 	if err != nil {
 		return Answer{}, err

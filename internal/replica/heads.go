@@ -40,6 +40,9 @@ func (h *heads) add(e Event) {
 			continue
 		}
 		r := e.Decided.Status.Results[i]
+		if o.Kind == metapb.OpKind_DESTROY && r.ValidTo == 0 {
+			continue // it closed no interval
+		}
 		h.ring[h.next%keepHeads] = Head{Path: o.Path, Version: r.Version, Live: r.ValidTo == 0, ValidFrom: r.ValidFrom, ValidTo: r.ValidTo,
 			Offset: e.Position.Offset, Partition: e.Position.Partition}
 		h.next++

@@ -47,6 +47,9 @@ func (r *Replica) Stage(ctx context.Context, q StageRequest) (dsv.StoreID, error
 	if r.PartitionOf(q.NS) != q.Tx.Partition {
 		return dsv.StoreID{}, dsv.Invalid("txid", "is of another partition than its namespace")
 	}
+	if err := r.Usable(q.Tx.Partition); err != nil {
+		return dsv.StoreID{}, err
+	}
 	holders, err := r.Holders(q.NS)
 	if err != nil {
 		return dsv.StoreID{}, err

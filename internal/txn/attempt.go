@@ -102,7 +102,7 @@ func (a *attempt) run(ctx context.Context) (Result, error) {
 				return a.giveUp(replica.ErrLogSilent)
 			}
 		case <-ctx.Done():
-			return a.deadline()
+			return a.deadline(events)
 		}
 		if done {
 			return res, err
@@ -370,8 +370,15 @@ func (a *attempt) giveUp(cause error) (Result, error) {
 	return Result{Tx: a.tx}, cause
 }
 
-// deadline is the end of the caller's time.
-func (a *attempt) deadline() (Result, error) {
+// deadline is the end of the caller's time; a decision that is here already
+// still counts.
+func (a *attempt) deadline(events <-chan replica.Event) (Result, error) {
+	for len(events) > 0 {
+		e, ok := <-events
+		if ok && e.Decided != nil {
+			return a.settle(e)
+		}
+	}
 	if a.handed {
 		a.end(false)
 		return Result{Tx: a.tx}, a.unknown()
