@@ -24,8 +24,8 @@ build: ## dsvnode and dsvctl into bin/, static
 	CGO_ENABLED=0 go build -trimpath -buildvcs=auto -o bin/ ./cmd/...
 
 .PHONY: demo
-demo: build ## the main job: nine processes, secrets in and out, nodes killed and healed
-	go run ./tests/demo -bin bin
+demo: ## the main job: nine processes, secrets in and out, nodes killed and healed
+	go run ./tests/demo
 
 .PHONY: test
 test: ## all tests that need nothing but Go
@@ -48,8 +48,8 @@ test-kafka: ## the integration suite on a real Apache Kafka (JDK 17, Maven); BRO
 	go test -count=1 -timeout 20m $(KAFKASUITE)
 
 .PHONY: bench
-bench: build ## five processes and a real Kafka broker: the table of docs/PERFORMANCE.md
-	go run ./tests/bench -bin bin
+bench: ## five processes and a real Kafka broker: the table of docs/PERFORMANCE.md
+	go run ./tests/bench
 
 .PHONY: kafka-up
 kafka-up: ## start Apache Kafka here; BROKERS=1 or 3
