@@ -118,12 +118,12 @@ func mode(ts *testscript.TestScript, _ bool, args []string) {
 func fail(ts *testscript.TestScript, _ bool, args []string) {
 	v := ts.Value(nodeKey{}).(served).Vault
 	if len(args) == 0 {
-		v.Fail = nil
+		v.FailWith(nil)
 		return
 	}
 	status, err := strconv.Atoi(args[1])
 	ts.Check(err)
-	v.Fail = func(op string) error {
+	v.FailWith(func(op string) error {
 		if op != args[0] {
 			return nil
 		}
@@ -131,13 +131,13 @@ func fail(ts *testscript.TestScript, _ bool, args []string) {
 			Kind: dsv.KindOfStatus(status), Code: dsv.Code(args[2]), Detail: "as the test wants",
 			Have: 2, Need: 3, Silent: []string{"n2", "n4"}, Operation: dsv.TxID{Partition: 1}.String(),
 		}
-	}
+	})
 }
 
 // state sets what status answers: state degraded
 func state(ts *testscript.TestScript, _ bool, args []string) {
 	at := apitest.Epoch
-	ts.Value(nodeKey{}).(served).Vault.State = coordinator.Status{
+	ts.Value(nodeKey{}).(served).Vault.SetState(coordinator.Status{
 		Cluster: "test", Node: "n1", Software: "0.1", State: args[0], Why: []string{"n2 does not answer"},
 		Quorum: dsv.Quorum{K: 3, N: 5, W: 4}, Reachable: 4, Margin: 1,
 		Members: []coordinator.MemberStatus{
@@ -147,7 +147,7 @@ func state(ts *testscript.TestScript, _ bool, args []string) {
 		Keepers:    []coordinator.KeeperStatus{{Keeper: "k1", Reachable: true, Holds: true, Generation: 1, LastSeen: at}, {Keeper: "k2", Problem: "connection refused"}},
 		Log:        coordinator.LogStatus{Brokers: []string{"b1:9092"}, Available: true, Good: true},
 		Partitions: []coordinator.PartitionStatus{{Partition: 0, Applied: 10, End: 12, T: at, Pending: 1}, {Partition: 1, End: 0, Diverged: "gap at 7"}},
-	}
+	})
 }
 
 // seal seals the node: seal REASON, or opens it again: seal

@@ -212,7 +212,7 @@ const (
 // refusals, and holds each against the document.
 func TestAnswersFitTheDocument(t *testing.T) {
 	v := apitest.NewVault()
-	v.State = fullStatus()
+	v.SetState(fullStatus())
 	n := apitest.Serve(t, v, nil)
 	d := fetchDoc(t, n)
 	token := v.Token(auth.AllVerbs, "")
@@ -281,7 +281,7 @@ func TestAnswersFitTheDocument(t *testing.T) {
 		{Kind: dsv.KindUnprocessable, Code: dsv.CodeIdempotencyReuse, Detail: "x", Faults: []dsv.Fault{{Line: 1, Name: "A", Code: "exists", Detail: "y"}}},
 		{Kind: dsv.KindInternal},
 	} {
-		v.Fail = func(string) error { return e }
+		v.FailWith(func(string) error { return e })
 		checkReply(t, d, secretPattern, call(t, n, "PUT", "/v1/ns/a/secrets/K", token, `{"text":"x"}`))
 	}
 }

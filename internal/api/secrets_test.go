@@ -345,7 +345,7 @@ func TestErrorsOfTheVault(t *testing.T) {
 		{&dsv.Error{Kind: dsv.KindInternal, Code: dsv.CodeInternal, Detail: "row hunter2", Err: secret},
 			500, client.Problem{Code: dsv.CodeInternal, Detail: "an internal error; the node's log has it under the request id"}},
 	} {
-		v.Fail = func(string) error { return tt.err }
+		v.FailWith(func(string) error { return tt.err })
 		r := call(t, n, "GET", "/v1/ns/a/secrets/K", token, "")
 		p := mustProblem(t, r, tt.status, tt.err.Code)
 		tt.want.Type, tt.want.Title, tt.want.Status, tt.want.RequestID = "urn:dsv:problem:"+string(tt.err.Code), p.Title, tt.status, p.RequestID
@@ -359,12 +359,12 @@ func TestErrorsOfTheVault(t *testing.T) {
 			t.Errorf("Retry-After %q", r.Header.Get("Retry-After"))
 		}
 	}
-	v.Fail = func(string) error { return errors.New("plain") }
+	v.FailWith(func(string) error { return errors.New("plain") })
 	mustProblem(t, call(t, n, "GET", "/v1/ns/a/secrets/K", token, ""), 500, "internal")
-	v.Fail = func(string) error { return context.DeadlineExceeded }
+	v.FailWith(func(string) error { return context.DeadlineExceeded })
 	mustProblem(t, call(t, n, "GET", "/v1/ns/a/secrets/K", token, ""), 503, "not_ready")
 	mustProblem(t, call(t, n, "PUT", "/v1/ns/a/secrets/K", token, `{"text":""}`), 504, "outcome_unknown")
-	v.Fail = func(string) error { panic("secret hunter2") }
+	v.FailWith(func(string) error { panic("secret hunter2") })
 	mustProblem(t, call(t, n, "GET", "/v1/ns/a/secrets/K", token, ""), 500, "internal")
 }
 
@@ -373,13 +373,13 @@ func TestInFlightIsBounded(t *testing.T) {
 	n := apitest.Serve(t, v, func(c *api.Config) { c.MaxInFlight = 1 })
 	token := v.Token(auth.AllVerbs, "")
 	inside, leave := make(chan struct{}), make(chan struct{})
-	v.Fail = func(op string) error {
+	v.FailWith(func(op string) error {
 		if op == "status" {
 			close(inside)
 			<-leave
 		}
 		return nil
-	}
+	})
 	first := make(chan reply)
 	go func() { first <- call(t, n, "GET", "/v1/cluster", token, "") }()
 	<-inside

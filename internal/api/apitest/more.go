@@ -125,7 +125,7 @@ func (v *Vault) Status(context.Context, *coordinator.Session) (coordinator.Statu
 	if err := v.enter("status"); err != nil {
 		return coordinator.Status{}, err
 	}
-	return v.State, nil
+	return v.state, nil
 }
 
 // CreateToken implements the vault.

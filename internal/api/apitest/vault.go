@@ -32,14 +32,11 @@ type Vault struct {
 	secrets map[dsv.Path]*secret
 	grants  map[string]auth.Grant
 	done    map[string]coordinator.Written // by idempotency key
+	fail    func(op string) error
+	state   coordinator.Status
 
-	// Fail, where set, is asked before every call by its name ("create",
-	// "get", …) and fails it.
-	Fail func(op string) error
 	// Calls counts the calls that got through, by name.
 	Calls map[string]int
-	// State is what Status answers.
-	State coordinator.Status
 	// LastMeta is that of the last write, LastRead the last read asked for.
 	LastMeta coordinator.RequestMeta
 	LastRead coordinator.Read
@@ -86,10 +83,25 @@ func (v *Vault) Authenticate(_ context.Context, proof dsv.Secret) (*coordinator.
 	return &coordinator.Session{Caller: caller, Proof: proof}, nil
 }
 
+// FailWith has f asked before every call by its name ("create", "get", …); an
+// error fails the call. nil ends it.
+func (v *Vault) FailWith(f func(op string) error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.fail = f
+}
+
+// SetState sets what Status answers.
+func (v *Vault) SetState(s coordinator.Status) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.state = s
+}
+
 // enter counts a call, or fails it.
 func (v *Vault) enter(op string) error {
-	if v.Fail != nil {
-		if err := v.Fail(op); err != nil {
+	if v.fail != nil {
+		if err := v.fail(op); err != nil {
 			return err
 		}
 	}
