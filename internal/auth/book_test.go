@@ -253,6 +253,9 @@ func TestFromProtoReportsEveryFault(t *testing.T) {
 // A decision at 1,000 grants, with the longest list of prefixes, stays far
 // below 10 µs; the bound here is loose for a loaded machine.
 func TestDecisionIsFast(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector makes it ten times slower")
+	}
 	b, tok := thousand(t)
 	n, k := ns(t, "team-63/x"), key(t, "K")
 	const rounds = 1000

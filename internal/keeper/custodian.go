@@ -110,6 +110,9 @@ type Custodian struct {
 	links []*link
 
 	obtaining chan struct{} // a token: one Obtain at a time
+	life      context.Context
+	end       context.CancelCauseFunc // of life
+	running   sync.WaitGroup          // Obtain and Run
 
 	mu     sync.Mutex
 	status []KeeperStatus
@@ -140,6 +143,7 @@ func New(cfg CustodianConfig) (*Custodian, error) {
 		}
 	}
 	c := &Custodian{cfg: cfg, log: logger(cfg.Logger), reason: "sealed: no keeper was asked yet", dirty: make(chan struct{}, 1), obtaining: make(chan struct{}, 1)}
+	c.life, c.end = context.WithCancelCause(context.Background())
 	for _, t := range cfg.Keepers {
 		var conf *tls.Config
 		if cfg.TLS != nil {
@@ -182,9 +186,13 @@ func (c *Custodian) Margin() int {
 	return len(held) - c.set.threshold
 }
 
-// Close wipes the shares and ends idle connections. Run and Obtain must have
-// returned. It may be called more than once.
+// Close ends Obtain and Run, waits for them, wipes the shares and ends idle
+// connections. It may be called more than once.
 func (c *Custodian) Close() error {
+	c.mu.Lock()
+	c.end(errClosed)
+	c.mu.Unlock()
+	c.running.Wait()
 	for _, l := range c.links {
 		l.close()
 	}
@@ -193,6 +201,24 @@ func (c *Custodian) Close() error {
 	c.set.wipe()
 	c.set = nil
 	return nil
+}
+
+// enter begins Obtain or Run: the context ends with Close too. done must be
+// called; false after Close.
+func (c *Custodian) enter(ctx context.Context) (_ context.Context, done func(), ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.life.Err() != nil {
+		return nil, nil, false
+	}
+	c.running.Add(1)
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(c.life, func() { cancel(context.Cause(c.life)) })
+	return ctx, func() {
+		stop()
+		cancel(nil)
+		c.running.Done()
+	}, true
 }
 
 func (c *Custodian) setReason(text string) {

@@ -321,6 +321,20 @@ func (v *memVault) SaveShares(_ context.Context, b []byte) error {
 	return nil
 }
 
+// kept is what the vault has, and how often it was written.
+func (v *memVault) kept() ([]kept, int, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	list, err := decodeKept(bytes.Clone(v.b))
+	return list, v.saves, err
+}
+
+func (v *memVault) written() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.saves
+}
+
 // problem is what Status says of a keeper.
 func problem(c *Custodian, id dsv.NodeID) string {
 	for _, s := range c.Status() {

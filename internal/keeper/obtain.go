@@ -47,6 +47,11 @@ type Collected struct {
 //
 // The error, when ctx ends, is KindUnavailable with CodeSealed and the reason.
 func (c *Custodian) Obtain(ctx context.Context, opt ObtainOptions) (*Root, Collected, error) {
+	ctx, done, ok := c.enter(ctx)
+	if !ok {
+		return nil, Collected{}, errClosed
+	}
+	defer done()
 	select {
 	case c.obtaining <- struct{}{}:
 		defer func() { <-c.obtaining }()

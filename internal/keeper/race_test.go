@@ -46,7 +46,8 @@ func contenders(w *world, r *rand.Rand, n int, cut func() time.Duration) (checks
 // settle waits until nothing is under way any more.
 func (w *world) settle() { time.Sleep(time.Hour) }
 
-func (w *world) slow(r *rand.Rand, most time.Duration) {
+func (w *world) slow(seed uint64, most time.Duration) {
+	r := rand.New(rand.NewPCG(seed, 3))
 	var mu sync.Mutex
 	w.latency = func() time.Duration {
 		mu.Lock()
@@ -68,7 +69,7 @@ func TestTwoBootstrapsOneWinner(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 1))
 			w := newWorld(t)
 			if seed%4 > 0 {
-				w.slow(r, time.Millisecond<<(2*(seed%4)))
+				w.slow(seed, time.Millisecond<<(2*(seed%4)))
 			}
 			checks, fresh := contenders(w, r, 2, func() time.Duration { return time.Hour })
 			w.settle()
@@ -92,7 +93,7 @@ func TestBootstrapsCutShortNeverMakeTwoKeys(t *testing.T) {
 		bubble(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 2))
 			w := newWorld(t)
-			w.slow(r, 30*time.Millisecond)
+			w.slow(seed, 30*time.Millisecond)
 			var seen []Check
 			made := 0
 			for wave := range 3 {
@@ -211,9 +212,16 @@ func TestAnotherKeyShowsAtTheClaim(t *testing.T) {
 			defer s.wipe()
 			w.at(http.MethodPost, func() {
 				for i, k := range w.k[:have] {
-					k.plant(t, "n1", 1, s.encoded(i))
+					if _, err := k.shelf.put("n1", 1, &claimID{1}, s.encoded(i)); err != nil {
+						t.Error(err)
+					}
 				}
 			})
+			for _, k := range w.k { // it has claimed, and is slow
+				if _, err := k.shelf.claim("n1", 1, claimID{1}); err != nil {
+					t.Fatal(err)
+				}
+			}
 			_, got := w.obtain(w.custodian("n1"), ObtainOptions{NewDirectory: true})
 			if have == 1 {
 				if !got.Fresh || got.Check.Generation != 2 {

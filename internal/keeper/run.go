@@ -18,13 +18,16 @@ var errSealed = errors.New("keeper: Run without a root key: Obtain comes first")
 // share, in parallel, asks how they are at once and then every PollEvery with
 // jitter, and at once when a connection breaks, and gives the very same bytes
 // to one that came back empty. It keeps all shares in vault, trying until they
-// are there. Obtain must have succeeded. It returns nil when ctx ends, after
-// everything it started has ended.
+// are there. Obtain must have succeeded, and is not called again meanwhile. It
+// returns nil when ctx ends or Close is called, after everything it started has
+// ended.
 func (c *Custodian) Run(ctx context.Context, vault Vault) error {
-	c.mu.Lock()
-	ready := c.set != nil
-	c.mu.Unlock()
-	if !ready {
+	ctx, done, ok := c.enter(ctx)
+	if !ok {
+		return errClosed
+	}
+	defer done()
+	if c.generation() == 0 {
 		return errSealed
 	}
 	stale := c.recall(ctx, vault)
@@ -166,6 +169,9 @@ func (c *Custodian) visit(ctx context.Context, i int, proven *dsv.Incarnation) e
 func (c *Custodian) generation() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.set == nil {
+		return 0
+	}
 	return c.set.generation
 }
 
