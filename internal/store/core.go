@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/google/btree"
 )
 
 // core is the transaction layer; each store is a core over its engine.
@@ -16,6 +18,7 @@ type core struct {
 	oracle oracle
 	floor  *floor
 
+	nodes   *btree.FreeListG[*write] // keeps none; it spares each transaction its own
 	queue   queue
 	hist    history
 	log     eventLog
@@ -36,6 +39,7 @@ func newCore(eng engine, opt Options) (*core, error) {
 		eng: eng, opt: opt,
 		seed:  maphash.MakeSeed(),
 		floor: newFloor(opt),
+		nodes: btree.NewFreeListG[*write](0),
 		hist:  history{last: map[uint64]uint64{}, max: maxHistory},
 		stop:  make(chan struct{}),
 	}

@@ -1,17 +1,11 @@
 package store
 
 import (
-	"bufio"
-	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -142,81 +136,6 @@ func TestOpenErrors(t *testing.T) {
 	}
 }
 
-// One flipped bit anywhere in a table: Open tells, or the data is right. It
-// must never be wrong or lacking, and never take the process down.
-func TestDamagedTable(t *testing.T) {
-	dir := t.TempDir()
-	s := openTest(t, dir, Options{memTable: 1 << 20})
-	want := map[string]string{}
-	rnd := rand.New(rand.NewPCG(3, 4))
-	for i := range 30 {
-		k, v := fmt.Sprintf("key-%03d", i), strings.Repeat(fmt.Sprint(i), 100+rnd.IntN(100))
-		want[k] = v
-		put(t, s, k, v)
-	}
-	must(t, s.Close())
-	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
-	must(t, err)
-	if len(tables) == 0 {
-		t.Fatal("no table to damage")
-	}
-	base, found := tables[0], 0
-	good, err := os.ReadFile(base)
-	must(t, err)
-	flips := []int{len(good) - 1, len(good) - 2, len(good) - 4, len(good) - 8, len(good) - 12, len(good) - 20}
-	for range 14 {
-		flips = append(flips, rnd.IntN(len(good)))
-	}
-	for _, at := range flips {
-		copied := copyDir(t, dir)
-		bad := append([]byte(nil), good...)
-		bad[at] ^= 1 << rnd.IntN(8)
-		must(t, os.WriteFile(filepath.Join(copied, filepath.Base(base)), bad, 0o600))
-		s, err := OpenBadger(Options{Dir: copied, EncryptionKey: testKey(), memTable: 1 << 20})
-		if err != nil {
-			wantErr(t, err, ErrCorrupt)
-			found++
-			continue
-		}
-		for k, v := range want {
-			if get(t, s, k) != v {
-				t.Fatalf("bit flipped at %d of %d: %s is wrong", at, len(good), k)
-			}
-		}
-		must(t, s.Verify())
-		must(t, s.Close())
-	}
-	if found < len(flips)/2 {
-		t.Fatalf("%d of %d flips noticed", found, len(flips))
-	}
-}
-
-func TestDamagedValueLog(t *testing.T) {
-	dir := t.TempDir()
-	s := openTest(t, dir, Options{memTable: 1 << 20})
-	put(t, s, "big", strings.Repeat("v", 300<<10), "empty", "")
-	must(t, s.Close())
-	logs, err := filepath.Glob(filepath.Join(dir, "*.vlog"))
-	must(t, err)
-	for _, path := range logs {
-		b, err := os.ReadFile(path)
-		must(t, err)
-		if len(b) > 100<<10 {
-			b[50<<10] ^= 1
-			must(t, os.WriteFile(path, b, 0o600))
-		}
-	}
-	s = openTest(t, dir, Options{memTable: 1 << 20})
-	defer s.Close()
-	same(t, "empty value", get(t, s, "empty"), "")
-	tx := begin(t, s, ReadOnly)
-	_, err = tx.Get([]byte("big"))
-	wantErr(t, err, ErrCorrupt)
-	_, _, err = tx.Scan(nil, Page{})
-	wantErr(t, err, ErrCorrupt)
-	must(t, tx.Abort())
-}
-
 func TestFreeFloor(t *testing.T) {
 	free := int64(1000 << 20)
 	looks := 0
@@ -306,61 +225,6 @@ func TestBadgerInABubble(t *testing.T) {
 	}
 }
 
-// The redo row: a crash between any two parts leaves the whole batch or none.
-func TestRedoAfterCrash(t *testing.T) {
-	opt := Options{memTable: 1 << 20, Watched: watched("")}
-	dir := t.TempDir()
-	s := openTest(t, dir, opt)
-	put(t, s, "0", "old", "5", "old")
-	must(t, s.Close())
-
-	full := &batch{rows: []row{}}
-	for i := range 10 {
-		full.rows = append(full.rows, row{key: userKey(nil, fmt.Append(nil, i)), value: []byte(strings.Repeat("n", 50<<10)), slot: 255})
-	}
-	full.rows = append(full.rows, row{key: userKey(nil, []byte("5")), del: true, slot: 255})
-	for parts := range 4 {
-		crashed := copyDir(t, dir)
-		o, err := Options{Dir: crashed, EncryptionKey: testKey(), memTable: 1 << 20}.complete(true)
-		must(t, err)
-		eng, err := openEngine(o)
-		must(t, err)
-		b := *full
-		b.tick = eng.newest() + tickStep
-		if parts > 0 {
-			must(t, eng.commit(b.tick-1, []row{{key: keyRedo, value: encodeBatch(&b)}}))
-		}
-		if parts > 1 {
-			must(t, eng.commit(b.tick, b.rows[:parts]))
-		}
-		must(t, eng.close())
-		s := openTest(t, crashed, opt)
-		tx := begin(t, s, ReadOnly)
-		n, err := tx.Count(nil)
-		must(t, err)
-		if parts == 0 {
-			same(t, "keys", n, 2)
-		} else {
-			same(t, "keys", n, 9)
-			same(t, "a value", len(getIn(t, tx, "9")), 50<<10)
-			same(t, "deleted", getIn(t, tx, "5"), "-")
-		}
-		must(t, tx.Abort())
-		if _, err := s.engine.view(s.engine.newest()).get(keyRedo); !errors.Is(err, ErrNotFound) {
-			t.Fatalf("redo row is still there: %v", err)
-		}
-		before := s.Revision()
-		if rev := put(t, s, "0", "newer"); rev <= before {
-			t.Fatalf("revision %d after %d", rev, before)
-		}
-		same(t, "newer", get(t, s, "0"), "newer")
-		must(t, s.Close())
-		s = openTest(t, crashed, opt)
-		same(t, "newer, reopened", get(t, s, "0"), "newer")
-		must(t, s.Close())
-	}
-}
-
 // A transaction of the promised size fits, and can be deleted again.
 func TestLargeTransaction(t *testing.T) {
 	s := openTest(t, t.TempDir(), Options{})
@@ -425,131 +289,38 @@ func TestRevisionOutlivesDeletions(t *testing.T) {
 
 // Old versions must go: managed mode keeps all above the discard mark.
 func TestOldVersionsGo(t *testing.T) {
-	s := openTest(t, t.TempDir(), Options{memTable: 1 << 20})
-	defer s.Close()
-	held := begin(t, s, ReadOnly)
-	for i := range 80 {
-		put(t, s, "k", strings.Repeat("v", 50<<10)+fmt.Sprint(i))
-	}
-	same(t, "snapshot", getIn(t, held, "k"), "-")
-	must(t, held.Abort())
-	versions := func() (n int) {
-		opt := badger.DefaultIteratorOptions
-		opt.AllVersions, opt.PrefetchValues = true, false
-		txn := s.engine.db.NewTransactionAt(1<<62, false)
-		it := txn.NewIterator(opt)
-		defer it.Close()
-		for it.Rewind(); it.Valid(); it.Next() {
-			n++
-		}
-		return n
-	}
-	for range 40 { // push memtables out
-		put(t, s, "k", strings.Repeat("v", 50<<10))
-	}
-	must(t, s.engine.db.Flatten(1))
-	if n := versions(); n > 50 { // those in memtables remain
-		t.Fatalf("%d versions of one key", n)
-	}
-}
-
-const childDir = "STORE_CHILD_DIR"
-
-// TestMain is also the process that TestC16 kills.
-func TestMain(m *testing.M) {
-	if dir := os.Getenv(childDir); dir != "" {
-		child(dir)
-	}
-	os.Exit(m.Run())
-}
-
-// child writes numbers from four goroutines, telling each after its commit.
-func child(dir string) {
-	s, err := OpenBadger(Options{Dir: dir, EncryptionKey: testKey(), Watched: watched("n:"), memTable: 1 << 20})
-	if err != nil {
-		fmt.Println(err)
-		os.Exit(1)
-	}
-	for g := range 4 {
-		go func() {
-			for i := 0; ; i++ {
-				tx, _ := s.Begin(ReadWrite)
-				k := fmt.Sprintf("n:%d:%d", g, i)
-				v := binary.BigEndian.AppendUint64(nil, uint64(i))
-				_ = tx.Put(Pair{Key: []byte(k), Value: v}, Pair{Key: fmt.Append(nil, "last:", g), Value: v})
-				if i%500 == 499 { // through the redo row
-					_ = tx.Put(Pair{Key: fmt.Append(nil, "pad:", g), Value: make([]byte, 200<<10)})
-				}
-				rev, err := tx.Commit(context.Background())
-				if err != nil {
-					fmt.Println("error", err)
-				}
-				fmt.Println("ack", k, rev)
-			}
-		}()
-	}
-	select {}
-}
-
-func TestC16KillAfterAck(t *testing.T) {
-	dir := t.TempDir()
-	acked := map[string]uint64{}
-	for round := range 3 {
-		if round > 0 { // begin anew: the child counts from zero
-			dir, acked = t.TempDir(), map[string]uint64{}
-		}
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), childDir+"="+dir)
-		out, err := cmd.StdoutPipe()
-		must(t, err)
-		must(t, cmd.Start())
-		lines := bufio.NewScanner(out)
-		for n := 0; n < 700*(round+1) && lines.Scan(); n++ {
-			f := strings.Fields(lines.Text())
-			if len(f) != 3 || f[0] != "ack" {
-				t.Fatalf("child: %s", lines.Text())
-			}
-			acked[f[1]], err = strconv.ParseUint(f[2], 10, 64)
-			must(t, err)
-		}
-		must(t, cmd.Process.Kill())
-		for lines.Scan() { // acknowledged before it died
-			if f := strings.Fields(lines.Text()); len(f) == 3 {
-				acked[f[1]], _ = strconv.ParseUint(f[2], 10, 64)
+	synctest.Test(t, func(t *testing.T) {
+		s := openTest(t, t.TempDir(), Options{memTable: 1 << 20})
+		put(t, s, "k", "first")
+		held := begin(t, s, ReadOnly)
+		write := func(n int) {
+			for i := range n {
+				put(t, s, "k", strings.Repeat("v", 50<<10)+fmt.Sprint(i))
+				time.Sleep(time.Second) // compactions happen
 			}
 		}
-		_ = cmd.Wait()
-		s := openTest(t, dir, Options{Watched: watched("n:"), memTable: 1 << 20})
-		same(t, "clean", s.WasClean(), false)
-		checkAfterKill(t, s, acked)
+		write(150)
+		same(t, "held snapshot", getIn(t, held, "k"), "first")
+		if n := versions(s); n < 150 {
+			t.Fatalf("%d versions while a snapshot below them is open", n)
+		}
+		must(t, held.Abort())
+		write(150)
+		if n := versions(s); n > 150 { // the last tables are not compacted yet
+			t.Fatalf("%d versions of one key", n)
+		}
 		must(t, s.Close())
-	}
+	})
 }
 
-func checkAfterKill(t *testing.T, s *Badger, acked map[string]uint64) {
-	t.Helper()
-	tx := begin(t, s, ReadOnly)
-	defer tx.Abort()
-	for k, rev := range acked {
-		it, err := tx.Get([]byte(k))
-		if err != nil || it.Revision != rev {
-			t.Fatalf("%s was acknowledged at %d: revision %d, %v", k, rev, it.Revision, err)
-		}
+func versions(s *Badger) (n int) {
+	opt := badger.DefaultIteratorOptions
+	opt.AllVersions, opt.PrefetchValues = true, false
+	txn := s.engine.db.NewTransactionAt(1<<62, false)
+	it := txn.NewIterator(opt)
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		n++
 	}
-	for g := range 4 { // no transaction is there in part
-		n, err := tx.Count(fmt.Appendf(nil, "n:%d:", g))
-		must(t, err)
-		last, err := tx.Get(fmt.Append(nil, "last:", g))
-		must(t, err)
-		same(t, "transactions", int(binary.BigEndian.Uint64(last.Value)), n-1)
-	}
-	all, err := tx.Count([]byte("n:"))
-	must(t, err)
-	w := watch(t, s, Start{}) // and each has its event
-	for range all {
-		c := next(t, w)
-		if rev, ok := acked[string(c.Events[0].Key)]; ok && rev != c.Revision || len(c.Events) != 1 {
-			t.Fatalf("%v, acknowledged at %d", c, rev)
-		}
-	}
+	return n
 }

@@ -18,7 +18,7 @@ func (t *txn) Put(pairs ...Pair) error {
 			return err
 		}
 	}
-	var undo undo
+	undo := make(undo, 0, len(pairs))
 	for i := range pairs {
 		if err := t.put(&pairs[i], &undo); err != nil {
 			t.revert(undo)
@@ -49,7 +49,9 @@ func checkPair(p *Pair) error {
 }
 
 // undo is what writes there were before an operation.
-type undo []struct {
+type undo []replaced
+
+type replaced struct {
 	key []byte
 	old *write
 }
@@ -138,7 +140,7 @@ func (t *txn) set(w, own *write, u *undo) error {
 		size, count = size-own.size(), 0
 	}
 	if t.writes == nil {
-		t.writes = btree.NewG(16, writeLess)
+		t.writes = btree.NewWithFreeListG(16, writeLess, t.c.nodes)
 	}
 	if size > MaxTxnBytes || t.writes.Len()+count > MaxTxnRows {
 		return ErrTxnTooBig
@@ -148,7 +150,7 @@ func (t *txn) set(w, own *write, u *undo) error {
 	}
 	t.writes.ReplaceOrInsert(w)
 	t.bytes = size
-	*u = append(*u, undo{{w.key, own}}...)
+	*u = append(*u, replaced{w.key, own})
 	return nil
 }
 
@@ -211,7 +213,7 @@ func (t *txn) remove(key []byte, own *write, base Condition, u *undo) (existed b
 	if own == nil {
 		return false, nil
 	}
-	*u = append(*u, undo{{key, own}}...)
+	*u = append(*u, replaced{key, own})
 	t.bytes -= t.unset(key)
 	return true, nil
 }

@@ -1,0 +1,170 @@
+package store
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const childDir = "STORE_CHILD_DIR"
+
+// TestMain is also the process that TestC16 kills.
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(childDir); dir != "" {
+		child(dir)
+	}
+	os.Exit(m.Run())
+}
+
+// child writes numbers from four goroutines, telling each after its commit.
+func child(dir string) {
+	s, err := OpenBadger(Options{Dir: dir, EncryptionKey: testKey(), Watched: watched("n:"), memTable: 1 << 20})
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	for g := range 4 {
+		go func() {
+			for i := 0; ; i++ {
+				tx, _ := s.Begin(ReadWrite)
+				k := fmt.Sprintf("n:%d:%d", g, i)
+				v := binary.BigEndian.AppendUint64(nil, uint64(i))
+				_ = tx.Put(Pair{Key: []byte(k), Value: v}, Pair{Key: fmt.Append(nil, "last:", g), Value: v})
+				if i%500 == 499 { // through the redo row
+					_ = tx.Put(Pair{Key: fmt.Append(nil, "pad:", g), Value: make([]byte, 200<<10)})
+				}
+				rev, err := tx.Commit(context.Background())
+				if err != nil {
+					fmt.Println("error", err)
+				}
+				fmt.Println("ack", k, rev)
+			}
+		}()
+	}
+	select {}
+}
+
+func TestC16KillAfterAck(t *testing.T) {
+	dir := t.TempDir()
+	acked := map[string]uint64{}
+	for round := range 3 {
+		if round > 0 { // begin anew: the child counts from zero
+			dir, acked = t.TempDir(), map[string]uint64{}
+		}
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), childDir+"="+dir)
+		out, err := cmd.StdoutPipe()
+		must(t, err)
+		must(t, cmd.Start())
+		lines := bufio.NewScanner(out)
+		for n := 0; n < 700*(round+1) && lines.Scan(); n++ {
+			f := strings.Fields(lines.Text())
+			if len(f) != 3 || f[0] != "ack" {
+				t.Fatalf("child: %s", lines.Text())
+			}
+			acked[f[1]], err = strconv.ParseUint(f[2], 10, 64)
+			must(t, err)
+		}
+		must(t, cmd.Process.Kill())
+		for lines.Scan() { // acknowledged before it died
+			if f := strings.Fields(lines.Text()); len(f) == 3 {
+				acked[f[1]], _ = strconv.ParseUint(f[2], 10, 64)
+			}
+		}
+		_ = cmd.Wait()
+		s := openTest(t, dir, Options{Watched: watched("n:"), memTable: 1 << 20})
+		same(t, "clean", s.WasClean(), false)
+		checkAfterKill(t, s, acked)
+		must(t, s.Close())
+	}
+}
+
+func checkAfterKill(t *testing.T, s *Badger, acked map[string]uint64) {
+	t.Helper()
+	tx := begin(t, s, ReadOnly)
+	defer tx.Abort()
+	for k, rev := range acked {
+		it, err := tx.Get([]byte(k))
+		if err != nil || it.Revision != rev {
+			t.Fatalf("%s was acknowledged at %d: revision %d, %v", k, rev, it.Revision, err)
+		}
+	}
+	for g := range 4 { // no transaction is there in part
+		n, err := tx.Count(fmt.Appendf(nil, "n:%d:", g))
+		must(t, err)
+		last, err := tx.Get(fmt.Append(nil, "last:", g))
+		must(t, err)
+		same(t, "transactions", int(binary.BigEndian.Uint64(last.Value)), n-1)
+	}
+	all, err := tx.Count([]byte("n:"))
+	must(t, err)
+	w := watch(t, s, Start{}) // and each has its event
+	for range all {
+		c := next(t, w)
+		if rev, ok := acked[string(c.Events[0].Key)]; ok && rev != c.Revision || len(c.Events) != 1 {
+			t.Fatalf("%v, acknowledged at %d", c, rev)
+		}
+	}
+}
+
+// The redo row: a crash between any two parts leaves the whole batch or none.
+func TestRedoAfterCrash(t *testing.T) {
+	opt := Options{memTable: 1 << 20, Watched: watched("")}
+	dir := t.TempDir()
+	s := openTest(t, dir, opt)
+	put(t, s, "0", "old", "5", "old")
+	must(t, s.Close())
+
+	full := &batch{rows: []row{}}
+	for i := range 10 {
+		full.rows = append(full.rows, row{key: userKey(nil, fmt.Append(nil, i)), value: []byte(strings.Repeat("n", 50<<10)), slot: 255})
+	}
+	full.rows = append(full.rows, row{key: userKey(nil, []byte("5")), del: true, slot: 255})
+	for parts := range 4 {
+		crashed := copyDir(t, dir)
+		o, err := Options{Dir: crashed, EncryptionKey: testKey(), memTable: 1 << 20}.complete(true)
+		must(t, err)
+		eng, err := openEngine(o)
+		must(t, err)
+		b := *full
+		b.tick = eng.newest() + tickStep
+		if parts > 0 {
+			must(t, eng.commit(b.tick-1, []row{{key: keyRedo, value: encodeBatch(&b)}}))
+		}
+		if parts > 1 {
+			must(t, eng.commit(b.tick, b.rows[:parts]))
+		}
+		must(t, eng.close())
+		s := openTest(t, crashed, opt)
+		tx := begin(t, s, ReadOnly)
+		n, err := tx.Count(nil)
+		must(t, err)
+		if parts == 0 {
+			same(t, "keys", n, 2)
+		} else {
+			same(t, "keys", n, 9)
+			same(t, "a value", len(getIn(t, tx, "9")), 50<<10)
+			same(t, "deleted", getIn(t, tx, "5"), "-")
+		}
+		must(t, tx.Abort())
+		if _, err := s.engine.view(s.engine.newest()).get(keyRedo); !errors.Is(err, ErrNotFound) {
+			t.Fatalf("redo row is still there: %v", err)
+		}
+		before := s.Revision()
+		if rev := put(t, s, "0", "newer"); rev <= before {
+			t.Fatalf("revision %d after %d", rev, before)
+		}
+		same(t, "newer", get(t, s, "0"), "newer")
+		must(t, s.Close())
+		s = openTest(t, crashed, opt)
+		same(t, "newer, reopened", get(t, s, "0"), "newer")
+		must(t, s.Close())
+	}
+}
