@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sort"
 	"strings"
@@ -284,6 +285,7 @@ func TestSerializable(t *testing.T) {
 					tx, _ := s.Begin(ReadWrite)
 					for range 1 + rnd.IntN(3) {
 						checks = append(checks, readSomething(t, tx, rnd))
+						runtime.Gosched() // let others in between
 					}
 					for i := range 1 + rnd.IntN(2) {
 						k := modelKeys[rnd.IntN(len(modelKeys))]
