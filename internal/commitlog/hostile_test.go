@@ -1,6 +1,7 @@
 package commitlog_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -50,6 +51,39 @@ func TestHostileBytes(t *testing.T) {
 	}
 	a.append(0, "still here")
 	a.waitCount(0, 1)
+}
+
+// Clients use the address that the broker tells them, not the one it listens on.
+func TestAdvertise(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	w := embedded(t, commitlog.BrokerConfig{Memory: true, Listener: ln, Advertise: "broker.invalid:" + port})
+	dialed := make(chan string, 100)
+	w.cfg.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		dialed <- addr
+		return new(net.Dialer).DialContext(ctx, network, ln.Addr().String())
+	}
+	w.cfg.Brokers = []string{"seed.invalid:1"}
+	if err := commitlog.Init(ctx(t), w.cfg); err != nil {
+		t.Fatal(err)
+	}
+	a := w.start()
+	a.append(0, "x")
+	if bs := a.Stats().Brokers; len(bs) != 1 || bs[0].Addr != "broker.invalid:"+port {
+		t.Errorf("brokers %+v", bs)
+	}
+	for len(dialed) > 0 {
+		if addr := <-dialed; addr != "seed.invalid:1" && addr != "broker.invalid:"+port {
+			t.Errorf("dialed %s", addr)
+		}
+	}
+	if _, err := commitlog.StartBroker(commitlog.BrokerConfig{}); err == nil {
+		t.Error("started without a place for its data")
+	}
 }
 
 func isTimeout(err error) bool {

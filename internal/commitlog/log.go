@@ -105,7 +105,10 @@ func (l *Log) Partitions() []dsv.Partition { return l.cfg.all() }
 // and waits for all goroutines. Records handed over may or may not have reached
 // the log. It can be repeated.
 func (l *Log) Close() error {
-	if l.closed.Swap(true) {
+	l.consumer.mu.Lock() // no Start halfway
+	closed := l.closed.Swap(true)
+	l.consumer.mu.Unlock()
+	if closed {
 		return nil
 	}
 	l.end()
