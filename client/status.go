@@ -67,9 +67,9 @@ type Log struct {
 // Partition is one partition of the log on the node that answered.
 type Partition struct {
 	Partition int    `json:"partition"`
-	Applied   int64  `json:"applied"`
-	End       int64  `json:"end"`
-	T         Time   `json:"t"` // log clock
+	Applied   int64  `json:"applied"` // offset of the newest record applied
+	End       int64  `json:"end"`     // offset that the next record will have
+	T         Time   `json:"t"`       // log clock
 	Pending   int    `json:"pending"`
 	Digest    string `json:"digest"`
 	Diverged  string `json:"diverged,omitempty"`

@@ -146,7 +146,7 @@ func state(ts *testscript.TestScript, _ bool, args []string) {
 		},
 		Keepers:    []coordinator.KeeperStatus{{Keeper: "k1", Reachable: true, Holds: true, Generation: 1, LastSeen: at}, {Keeper: "k2", Problem: "connection refused"}},
 		Log:        coordinator.LogStatus{Brokers: []string{"b1:9092"}, Available: true, Good: true},
-		Partitions: []coordinator.PartitionStatus{{Partition: 0, Applied: 10, End: 12, T: at, Pending: 1}, {Partition: 1, End: 0, Diverged: "gap at 7"}},
+		Partitions: []coordinator.PartitionStatus{{Partition: 0, Applied: 10, End: 13, T: at, Pending: 1}, {Partition: 1, End: 0, Diverged: "gap at 7"}},
 	})
 }
 

@@ -92,7 +92,7 @@ func logLine(w io.Writer, s client.Status) {
 		if p.End < 0 {
 			behind = -1
 		} else if behind >= 0 {
-			behind += max(0, p.End-p.Applied)
+			behind += max(0, p.End-1-p.Applied)
 		}
 	}
 	fmt.Fprintf(w, "log %s  brokers %s  partitions %d  behind %s  pending %d  oldest wait %s  void %d\n",

@@ -2,10 +2,12 @@ package api_test
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/base64"
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -277,5 +279,31 @@ func TestGoodAtTheBounds(t *testing.T) {
 	r.Header.Set("Authorization", "Bearer "+token)
 	if p := mustProblem(t, do(t, n, r), 413, dsv.CodeTooLarge); p.Field != "value" {
 		t.Errorf("%+v", p)
+	}
+}
+
+// TestRefusedBodiesOverHTTP2: the problem arrives although most of the body
+// was never read. A "Connection: close" there would cut it off.
+func TestRefusedBodiesOverHTTP2(t *testing.T) {
+	v := apitest.NewVault()
+	n := apitest.Serve(t, v, nil)
+	c := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: n.Roots}, ForceAttemptHTTP2: true}}
+	defer c.CloseIdleConnections()
+	for token, status := range map[string]int{v.Token(auth.AllVerbs, ""): 413, "none": 401} {
+		r, err := http.NewRequest("PUT", n.URL+secretPath, bytes.NewReader(make([]byte, 8<<20)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/octet-stream")
+		r.Header.Set("Authorization", "Bearer "+token)
+		resp, err := c.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.ProtoMajor != 2 || resp.StatusCode != status || !bytes.Contains(b, []byte(`"status":`+strconv.Itoa(status))) {
+			t.Errorf("HTTP/%d %d %s, %v", resp.ProtoMajor, resp.StatusCode, b, err)
+		}
 	}
 }

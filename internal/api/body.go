@@ -58,7 +58,7 @@ func unsupported(detail string) error {
 func (c *call) readBody(limit int, what string) ([]byte, error) {
 	n := c.r.ContentLength
 	if n > int64(limit) {
-		return nil, c.overLimit(limit, what)
+		return nil, tooLarge(what, limit)
 	}
 	var b []byte
 	var err error
@@ -74,17 +74,10 @@ func (c *call) readBody(limit int, what string) ([]byte, error) {
 	}
 	if len(b) > limit {
 		clear(b)
-		return nil, c.overLimit(limit, what)
+		return nil, tooLarge(what, limit)
 	}
 	c.restart()
 	return b, nil
-}
-
-// overLimit refuses and lets the connection go: what is left of the body is
-// not read.
-func (c *call) overLimit(limit int, what string) error {
-	c.w.Header()["Connection"] = []string{"close"}
-	return tooLarge(what, limit)
 }
 
 // jsonBody reads a body that must be JSON and has size bytes of values at
