@@ -172,6 +172,36 @@ func TestOutcomesAreForgottenAfterADay(t *testing.T) {
 	}
 }
 
+// Between two sweeps an outcome is forgotten though its row is there: its key
+// is free, and the sweep must not take the key from the one that has it then.
+func TestForgottenBeforeItIsSwept(t *testing.T) {
+	w := newWorld(t)
+	w.quick = true
+	w.ok(put, "A")
+	w.passE(second / 2)
+	old := w.run([]*metapb.Op{w.op(put, "A")}, idem("k"))
+	w.passE(24*hour - w.head().E + second/10) // sweeps the first, and not again for a second
+	w.passE(second/2 - second/20)
+	w.quick = false
+	if _, ok := w.dump()[string(txKey(old.Tx))]; !ok || w.status(old.Tx).State != TxForgotten {
+		t.Fatalf("the test does not get there: %v %v", ok, w.status(old.Tx).State)
+	}
+	if _, _, ok := w.outcome("alice", "k"); ok {
+		t.Fatal("a forgotten outcome answers")
+	}
+	d := w.run([]*metapb.Op{w.op(put, "A")}, idem("k"))
+	if d.Status.State != TxCommitted {
+		t.Fatalf("the key is not free: %+v", d.Status)
+	}
+	w.passE(2 * second)
+	if _, ok := w.dump()[string(txKey(old.Tx))]; ok {
+		t.Fatal("not swept")
+	}
+	if id, _, ok := w.outcome("alice", "k"); !ok || id != d.Tx {
+		t.Fatal("the sweep took the key of a later transaction")
+	}
+}
+
 func TestForgettingIsBoundedPerRecord(t *testing.T) {
 	w := newWorld(t)
 	w.quick = true

@@ -255,7 +255,15 @@ func TestDestroyOfTooManyIsRefusedNotDone(t *testing.T) {
 	})
 	w.refused(dsv.CodeTooLarge, destroy, "A", all)
 	w.ok(put, "B")
-	d := w.run([]*metapb.Op{w.op(destroy, "A", named(1, 2)), w.op(destroy, "B", all)})
+	most := make([]uint64, MaxDestroyed)
+	for i := range most {
+		most[i] = uint64(i + 1)
+	}
+	d := w.run([]*metapb.Op{w.op(destroy, "A", named(most...)), w.op(destroy, "B", all)})
+	if d.Status.Code != dsv.CodeTooLarge || d.Status.FailedOp != 2 || w.version("A", 1).Destroyed || !w.secret("B").Live {
+		t.Fatalf("a batch over the limit: %+v", d.Status)
+	}
+	d = w.run([]*metapb.Op{w.op(destroy, "A", named(1, 2)), w.op(destroy, "B", all)})
 	if d.Status.State != TxCommitted {
 		t.Fatalf("got %+v", d.Status)
 	}
