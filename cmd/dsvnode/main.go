@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dsvault/dsv"
+	"github.com/dsvault/dsv/internal/keeper"
 )
 
 // Exit codes.
@@ -26,6 +27,9 @@ func main() { os.Exit(run(os.Args[1:])) }
 func run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if err := keeper.Harden(); err != nil {
+		fmt.Fprintln(os.Stderr, "dsvnode: memory is not protected from core files:", err)
+	}
 	root := newRoot()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)

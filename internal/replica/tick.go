@@ -152,6 +152,11 @@ func (r *Replica) sendBarrier(pt *part, b *barrier) {
 		pt.barBusy = false
 		b.err = logError(err)
 		close(b.done)
+		if next := pt.barNext; next != nil {
+			pt.barNext = nil
+			next.err = b.err
+			close(next.done)
+		}
 	}
 }
 
@@ -164,7 +169,11 @@ func (r *Replica) endBarrier(pt *part, b *barrier, err error) {
 	if next := pt.barNext; next != nil {
 		pt.barNext = nil
 		pt.barBusy = true
-		r.sendBarrier(pt, next)
+		r.wg.Go(func() { // not on the goroutine that tells of appends
+			pt.barMu.Lock()
+			defer pt.barMu.Unlock()
+			r.sendBarrier(pt, next)
+		})
 	}
 }
 
