@@ -347,6 +347,7 @@ func (c *Cluster) Layout() setup.Layout     { return c.lay }
 func (c *Cluster) Topology() setup.Topology { return c.topo }
 func (c *Cluster) Roots() *tls.Config       { return c.roots.Clone() }
 func (c *Cluster) Nodes() int               { return len(c.nodes) }
+func (c *Cluster) Keepers() int             { return len(c.keepers) }
 func (c *Cluster) DataDir(i int) string     { return filepath.Join(c.lay.Node(c.topo.Nodes[i].ID), "data") }
 func (c *Cluster) NodeID(i int) dsv.NodeID  { return c.topo.Nodes[i].ID }
 func (c *Cluster) IndexOf(id dsv.NodeID) int {
@@ -381,6 +382,46 @@ func (c *Cluster) StartLog(ctx context.Context) error {
 	var errs []error
 	for i := 1; i <= c.opt.Kafka; i++ {
 		errs = append(errs, c.kafka.Restart(ctx, i))
+	}
+	return errors.Join(errs...)
+}
+
+// LogRunning reports whether every broker has a process, also a paused one.
+func (c *Cluster) LogRunning() bool {
+	if c.broker != nil {
+		return c.broker.Running()
+	}
+	for i := 1; i <= c.opt.Kafka; i++ {
+		if !c.kafka.Running(i) {
+			return false
+		}
+	}
+	return true
+}
+
+// PauseLog stops every broker where it is: connections stand, nothing is
+// answered. ResumeLog lets those that run go on.
+func (c *Cluster) PauseLog() error {
+	if c.broker != nil {
+		return c.broker.Pause()
+	}
+	var errs []error
+	for i := 1; i <= c.opt.Kafka; i++ {
+		errs = append(errs, c.kafka.Pause(i))
+	}
+	return errors.Join(errs...)
+}
+
+// ResumeLog is the end of PauseLog; to a broker that runs it does nothing.
+func (c *Cluster) ResumeLog() error {
+	if c.broker != nil {
+		return c.broker.Resume()
+	}
+	var errs []error
+	for i := 1; i <= c.opt.Kafka; i++ {
+		if c.kafka.Running(i) {
+			errs = append(errs, c.kafka.Resume(i))
+		}
 	}
 	return errors.Join(errs...)
 }
