@@ -138,6 +138,8 @@ type Txn interface {
 	// written. Without writes it never conflicts and returns the revision of
 	// its snapshot. If ctx ends while the commit waits its turn, ctx's error is
 	// returned and nothing written; while it is being written, ErrUnknown.
+	// ErrDiskFull refuses what puts while space is low, ErrFailed all writes
+	// after one went wrong. Whatever it returns, the transaction has ended.
 	Commit(ctx context.Context) (uint64, error)
 	// Abort drops the transaction.
 	Abort() error
