@@ -57,6 +57,12 @@ func (r *Replica) joinLoop(ctx context.Context) {
 			missing++
 			r.joinOne(ctx, p, sent, ends)
 		}
+		if !r.control.joined.Load() && r.control.diverged.Load() == nil {
+			missing++
+			if r.caughtUp(ctx, r.control, ends) {
+				r.control.joined.Store(true)
+			}
+		}
 		if missing == 0 {
 			return
 		}
@@ -68,18 +74,24 @@ func (r *Replica) joinLoop(ctx context.Context) {
 	}
 }
 
-func (r *Replica) joinOne(ctx context.Context, p *part, sent, ends map[dsv.Partition]int64) {
+// caughtUp reports whether a partition is applied up to where the log ended
+// when this process first asked.
+func (r *Replica) caughtUp(ctx context.Context, p *part, ends map[dsv.Partition]int64) bool {
 	if _, ok := ends[p.id]; !ok {
 		end, err := r.cfg.Log.EndOffset(ctx, p.id)
 		if err != nil {
-			return
+			return false
 		}
 		ends[p.id] = end
 	}
-	applied := p.getHead().Offset
-	if applied < ends[p.id]-1 || p.conf.Load() == nil {
+	return p.getHead().Offset >= ends[p.id]-1
+}
+
+func (r *Replica) joinOne(ctx context.Context, p *part, sent, ends map[dsv.Partition]int64) {
+	if !r.caughtUp(ctx, p, ends) || p.conf.Load() == nil {
 		return
 	}
+	applied := p.getHead().Offset
 	if at, ok := sent[p.id]; ok && applied <= at && !r.cfg.Log.Silent(p.id) {
 		return // the one sent is still on its way
 	}
@@ -115,7 +127,8 @@ func (r *Replica) append(p dsv.Partition, rec *metapb.Record, done func(int64, e
 }
 
 // Ready reports whether this node may serve: every partition has its CONFIG
-// and this store's JOIN. The error says what is missing.
+// and this store's JOIN, and the settings are read up to where they ended at
+// the start. The error says what is missing.
 func (r *Replica) Ready() error {
 	if err := r.Err(); err != nil {
 		return err
@@ -137,6 +150,12 @@ func (r *Replica) Ready() error {
 		return fmt.Errorf("%d of %d partitions without CONFIG: still reading the log, or run dsvctl init", conf, len(r.parts))
 	case join > 0:
 		return fmt.Errorf("this store has not joined %d of %d partitions yet", join, len(r.parts))
+	}
+	if d := r.control.diverged.Load(); d != nil {
+		return fmt.Errorf("the control topic diverged: %s", *d)
+	}
+	if !r.control.joined.Load() {
+		return errors.New("the settings in the control topic are not read to their end yet")
 	}
 	return nil
 }
