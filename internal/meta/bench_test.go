@@ -50,6 +50,12 @@ func BenchmarkApply(b *testing.B) {
 				}
 				ins = ins[n:]
 			}
+			b.StopTimer()
+			size := 0
+			for k, v := range w.dump() {
+				size += len(k) + len(v)
+			}
+			b.ReportMetric(float64(size)/float64(b.N), "rowB/op")
 		})
 	}
 }

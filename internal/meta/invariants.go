@@ -139,51 +139,65 @@ func (a *audit) boundary(path dsv.Path, s Secret, last Version) error {
 }
 
 func (a *audit) transactions() error {
-	deadlines := make(map[dsv.TxID]int64)
-	var first int64
-	err := scanDue(a.tx, a.p, scanPage, func(d due) bool {
-		if deadlines[d.id] = d.deadline; first == 0 {
-			first = d.deadline
-		}
-		return true
-	})
-	if err != nil {
-		return err
-	}
 	m := machine{tx: a.tx, p: a.p}
 	if _, err := m.loadHead(); err != nil {
 		return err
 	}
-	if next := m.head.GetNextDeadlineUs(); first != 0 && (next == 0 || next > first || first < a.head.E) {
-		return broken("partition %d: E %d, looks for deadlines after %d, but the first is %d", a.p, a.head.E, next, first)
+	deadlines, err := a.deadlines(m.head.GetNextDeadlineUs())
+	if err != nil {
+		return err
 	}
 	rows := 0
 	err = a.rows(kindTx, func(it store.Item) error {
 		rows++
-		id, ok := txOfKey(a.p, it.Key)
-		if !ok {
-			return corrupt(it.Key, "not a txid")
-		}
-		row := new(metapb.TxRow)
-		if err := unmarshal(it, row); err != nil {
-			return err
-		}
-		if row.GetState() != metapb.TxState_PENDING {
-			return nil
-		}
-		if d, ok := deadlines[id]; !ok || d != deadlineOf(row) {
-			return broken("%s: pending until %d, but the index says %d", id, deadlineOf(row), d)
-		}
-		delete(deadlines, id)
-		return nil
+		return a.transaction(it, deadlines)
 	})
-	if err == nil && len(deadlines) > 0 {
-		err = broken("partition %d: %d deadlines of transactions that are not pending", a.p, len(deadlines))
+	switch {
+	case err != nil:
+		return err
+	case len(deadlines) > 0:
+		return broken("partition %d: %d deadlines of transactions that are not pending", a.p, len(deadlines))
+	case rows > 0 && m.head.GetNextSweepUs() == 0:
+		return broken("partition %d: outcomes that nothing will remove", a.p)
 	}
-	if err == nil && rows > 0 && m.head.GetNextSweepUs() == 0 {
-		err = broken("partition %d: outcomes that nothing will remove", a.p)
+	return nil
+}
+
+// deadlines reads the index; next is the E up to which the head promises that
+// nothing expires.
+func (a *audit) deadlines(next int64) (map[dsv.TxID]int64, error) {
+	out := make(map[dsv.TxID]int64)
+	var first int64
+	err := scanDue(a.tx, a.p, scanPage, func(d due) bool {
+		if out[d.id] = d.deadline; first == 0 {
+			first = d.deadline
+		}
+		return true
+	})
+	if err == nil && first != 0 && (next == 0 || next > first || first < a.head.E) {
+		err = broken("partition %d: E %d, looks for deadlines after %d, but the first is %d", a.p, a.head.E, next, first)
 	}
-	return err
+	return out, err
+}
+
+// transaction takes the deadline of a pending one out of the index.
+func (a *audit) transaction(it store.Item, deadlines map[dsv.TxID]int64) error {
+	id, ok := txOfKey(a.p, it.Key)
+	if !ok {
+		return corrupt(it.Key, "not a txid")
+	}
+	row := new(metapb.TxRow)
+	if err := unmarshal(it, row); err != nil {
+		return err
+	}
+	if row.GetState() != metapb.TxState_PENDING {
+		return nil
+	}
+	if d, ok := deadlines[id]; !ok || d != deadlineOf(row) {
+		return broken("%s: pending until %d, but the index says %d", id, deadlineOf(row), d)
+	}
+	delete(deadlines, id)
+	return nil
 }
 
 func (a *audit) answers() error {

@@ -71,11 +71,11 @@ type OpResult struct {
 // partition. A txid that never had a valid PREPARE is TxNone until E > T0 +
 // 10 s, then TxExpired; every one is TxForgotten once E > T0 + 24 h.
 func LookupTx(tx store.Txn, id dsv.TxID) (TxStatus, error) {
-	h, err := ReadHead(tx, id.Partition)
+	e, err := logClock(tx, id.Partition)
 	if err != nil {
 		return TxStatus{}, err
 	}
-	if forgotten(h.E, id.T0) {
+	if forgotten(e, id.T0) {
 		return TxStatus{State: TxForgotten}, nil
 	}
 	key, row := txKey(id), new(metapb.TxRow)
@@ -84,12 +84,19 @@ func LookupTx(tx store.Txn, id dsv.TxID) (TxStatus, error) {
 		return TxStatus{}, err
 	}
 	if old == nil {
-		if id.T0 < h.E-t0Window {
+		if id.T0 < e-t0Window {
 			return TxStatus{State: TxExpired}, nil
 		}
 		return TxStatus{}, nil
 	}
 	return statusOf(key, row)
+}
+
+// logClock is E of a partition.
+func logClock(tx store.Txn, p dsv.Partition) (int64, error) {
+	m := machine{tx: tx, p: p}
+	_, err := m.loadHead()
+	return m.head.GetEUs(), err
 }
 
 // stateOf is TxNone for a row that has none of the states.
@@ -184,11 +191,11 @@ func IdempotencyOutcome(tx store.Txn, ns dsv.Namespace, caller, key string) (dsv
 	if err != nil || !ok {
 		return dsv.TxID{}, TxStatus{}, false, err
 	}
-	h, err := ReadHead(tx, p)
+	e, err := logClock(tx, p)
 	if err != nil {
 		return dsv.TxID{}, TxStatus{}, false, err
 	}
-	id, row, err := kept(tx, p, h.E, ns.String(), caller, key)
+	id, row, err := kept(tx, p, e, ns.String(), caller, key)
 	if err != nil || row == nil {
 		return dsv.TxID{}, TxStatus{}, false, err
 	}

@@ -9,11 +9,10 @@ import (
 
 // Limits of a PREPARE beside those of the root package.
 const (
-	MaxCaller       = 1024 // bytes of a caller's name
-	MaxRequestID    = 256  // bytes of a request id
-	MaxDestroyed    = 4096 // versions that one transaction destroys, named or all
-	digestSize      = 32
-	operationsLimit = dsv.MaxBatchOps
+	MaxCaller    = 1024 // bytes of a caller's name
+	MaxRequestID = 256  // bytes of a request id
+	MaxDestroyed = 4096 // versions that one transaction destroys, named or all
+	digestSize   = 32
 )
 
 // prepare judges PREPARE: pending, or void.
@@ -111,7 +110,7 @@ func holdersAre(p *metapb.Prepare, c Config, ns dsv.Namespace) bool {
 }
 
 func faultOfOps(ops []*metapb.Op, n int) string {
-	if len(ops) == 0 || len(ops) > operationsLimit {
+	if len(ops) == 0 || len(ops) > dsv.MaxBatchOps {
 		return VoidOps
 	}
 	named := 0

@@ -1,7 +1,9 @@
 package meta
 
-// Reasons of a void record, Effects.Void. They are told apart by nobody but
-// people and counters, except VoidT0.
+// Reasons of a void record, Effects.Void. They are for people and counters,
+// but some call for an answer: after VoidT0 the transaction is tried once more
+// under a new txid; after VoidNotPending a COMMIT whose PREPARE came later is
+// appended once more; after VoidReplaces a JOIN is, with the id now current.
 const (
 	VoidUnreadable   = "unreadable"               // no record: foreign, altered, or of another version
 	VoidVersion      = "version"                  // of another version
