@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/dsvault/dsv"
 	"github.com/dsvault/dsv/client"
@@ -106,6 +107,9 @@ func (a *app) store(ctx context.Context, c *client.Client, e *envFile, plan dote
 		ops[i] = client.Op{Kind: client.OpCreate, Key: st.Key, Value: st.Value}
 	}
 	_, err := c.Batch(ctx, e.ns, ops, nil)
+	if got := dsv.AsError(err); err != nil && got.Kind == dsv.KindUnknownOutcome && got.Operation != "" {
+		err = a.settle(ctx, c, got)
+	}
 	if err == nil {
 		a.note("stored %d secrets in %s", len(ops), e.ns)
 		return nil
@@ -119,4 +123,36 @@ func (a *app) store(ctx context.Context, c *client.Client, e *envFile, plan dote
 		return faulty(e.name, []dsv.Fault{*exists(st)})
 	}
 	return faulty(e.name, []dsv.Fault{{Line: st.Line, Name: "enc(" + st.Key.String() + ")", Code: got.Code, Detail: got.Detail}})
+}
+
+// settleTime bounds the wait for the outcome of a write: within 10 s and its
+// life of 10 s every operation is settled.
+const settleTime = 25 * time.Second
+
+// settle waits for the outcome of a write that was not known in time: a file
+// must not stay as it was where its secrets were stored. It returns unknown
+// where the outcome stays so.
+func (a *app) settle(ctx context.Context, c *client.Client, unknown *dsv.Error) error {
+	id, err := dsv.ParseTxID(unknown.Operation)
+	if err != nil {
+		return unknown
+	}
+	a.note("the outcome is not known yet; asking for operation %s", id)
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	tick := time.NewTicker(time.Second / 2)
+	defer tick.Stop()
+	for {
+		switch o, err := c.Operation(ctx, id); {
+		case err == nil && o.State == client.Committed:
+			return nil
+		case err == nil && o.State != client.Pending:
+			return dsv.E(dsv.KindUnavailable, dsv.CodeNotReady, "the write was not made ("+o.State+"): try again")
+		}
+		select {
+		case <-ctx.Done():
+			return unknown
+		case <-tick.C:
+		}
+	}
 }

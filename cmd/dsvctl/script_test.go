@@ -69,6 +69,10 @@ func TestScripts(t *testing.T) {
 			"fail":  fail,
 			"state": state,
 			"seal":  seal,
+
+			"outcome": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Value(nodeKey{}).(served).Vault.SetOutcome(args[0])
+			},
 		},
 	})
 }

@@ -112,6 +112,9 @@ func (v *Vault) Operation(_ context.Context, _ *coordinator.Session, id dsv.TxID
 	if id.T0 > v.offset {
 		return coordinator.Outcome{}, fault(dsv.KindGone, dsv.CodeForgotten, "the operation is older than 24 hours")
 	}
+	if v.outcome != "" {
+		return coordinator.Outcome{Operation: id, State: v.outcome, Position: v.position()}, nil
+	}
 	return coordinator.Outcome{
 		Operation: id, State: "committed", Position: v.position(),
 		Results: []coordinator.Written{{Version: 1, ValidFrom: Epoch}},

@@ -34,6 +34,7 @@ type Vault struct {
 	done    map[string]coordinator.Written // by idempotency key
 	fail    func(op string) error
 	state   coordinator.Status
+	outcome string // of every operation; "" = committed
 
 	// Calls counts the calls that got through, by name.
 	Calls map[string]int
@@ -96,6 +97,13 @@ func (v *Vault) SetState(s coordinator.Status) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.state = s
+}
+
+// SetOutcome sets the state that Operation tells of every operation.
+func (v *Vault) SetOutcome(state string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.outcome = state
 }
 
 // enter counts a call, or fails it.
