@@ -52,8 +52,26 @@ func (r *Replica) applyLoop(ctx context.Context) {
 }
 
 // applySome applies records in one transaction, or in halves where one is too
-// big. A conflict means that a stage came between: it is done again.
+// big.
 func (r *Replica) applySome(ctx context.Context, records []commitlog.Record) error {
+	out, err := r.applyLatched(ctx, records)
+	if errors.Is(err, store.ErrTxnTooBig) && len(records) > 1 {
+		half := len(records) / 2
+		if err := r.applySome(ctx, records[:half]); err != nil {
+			return err
+		}
+		return r.applySome(ctx, records[half:])
+	}
+	if err != nil {
+		return err
+	}
+	return out.fatal
+}
+
+// applyLatched applies records in one transaction, under the latches of the
+// transactions they can decide. A conflict means that a stage or a fill came
+// between: it is done again.
+func (r *Replica) applyLatched(ctx context.Context, records []commitlog.Record) (*applied, error) {
 	decoded := make([]*metapb.Record, len(records))
 	var latched []dsv.TxID
 	for i, rec := range records {
@@ -62,26 +80,17 @@ func (r *Replica) applySome(ctx context.Context, records []commitlog.Record) err
 			latched = append(latched, t)
 		}
 	}
-	unlock := r.latch.lockAll(latched)
-	defer unlock()
+	defer r.latch.lockAll(latched)()
 	for {
 		out, err := r.applyTxn(ctx, records, decoded)
 		switch {
 		case err == nil:
 			r.publish(out)
-			return out.fatal
+			return out, nil
 		case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrExpired):
 			continue
-		case errors.Is(err, store.ErrTxnTooBig) && len(records) > 1:
-			unlock()
-			unlock = func() {}
-			half := len(records) / 2
-			if err := r.applySome(ctx, records[:half]); err != nil {
-				return err
-			}
-			return r.applySome(ctx, records[half:])
 		default:
-			return err
+			return nil, err
 		}
 	}
 }
