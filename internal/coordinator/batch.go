@@ -98,7 +98,7 @@ func (c *Coordinator) batchGet(ctx context.Context, s *Session, b Batch) (BatchR
 	questions := make([]*question, len(b.Ops))
 	for i, o := range b.Ops { // one snapshot for all: one point in the order
 		path := dsv.Path{NS: b.NS, Key: o.Key}
-		ch, err := picker(Read{Path: path, Version: o.Version})(tx)
+		ch, err := picker(p, Read{Path: path, Version: o.Version})(tx)
 		if err != nil {
 			return BatchResult{}, err
 		}
@@ -106,7 +106,7 @@ func (c *Coordinator) batchGet(ctx context.Context, s *Session, b Batch) (BatchR
 			return BatchResult{}, at(withOp(ch.err, "batch", path.String()), i)
 		}
 		questions[i] = &question{path: path, proof: s.proof(auth.Read), value: true, proofBy: proofDone,
-			pick: picker(Read{Path: path, Version: ch.version.Number})}
+			pick: picker(p, Read{Path: path, Version: ch.version.Number})}
 	}
 	out := BatchResult{Found: make([]Found, len(b.Ops)), Position: pos}
 	errs := make([]error, len(b.Ops))

@@ -37,7 +37,7 @@ func (c *Coordinator) find(ctx context.Context, s *Session, q Read, value bool) 
 	if err != nil {
 		return Found{}, withOp(err, "get", q.Path.String())
 	}
-	qu.pick = picker(q)
+	qu.pick = picker(c.rep.PartitionOf(q.Path.NS), q)
 	latest := value && q.Consistency == Strict && q.MinPosition == nil && q.Version == 0 && q.At.IsZero() && c.cfg.Repair != nil
 	if latest {
 		qu.late = func(v meta.Version, rep peer.Reply) {
@@ -131,7 +131,7 @@ func destroyed() error {
 }
 
 // picker evaluates a read's question on a snapshot.
-func picker(q Read) func(store.Txn) (choice, error) {
+func picker(p dsv.Partition, q Read) func(store.Txn) (choice, error) {
 	return func(tx store.Txn) (choice, error) {
 		var v meta.Version
 		var ok bool
@@ -142,7 +142,7 @@ func picker(q Read) func(store.Txn) (choice, error) {
 		case !q.At.IsZero():
 			v, ok, err = meta.AsOf(tx, q.Path, q.At.UnixMicro())
 		default:
-			v, ok, err = meta.Newest(tx, q.Path)
+			v, ok, err = meta.NewestIn(tx, p, q.Path)
 		}
 		switch {
 		case err != nil:

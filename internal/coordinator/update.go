@@ -46,7 +46,7 @@ func (c *Coordinator) compare(s *Session, w Write) txn.Gate {
 	return func(ctx context.Context, a txn.Attempt) (txn.Verdict, error) {
 		ctx, cancel := context.WithTimeout(ctx, compareFor)
 		defer cancel()
-		q := &question{path: w.Path, proof: s.proof(auth.Read), value: true, pick: picker(Read{Path: w.Path}),
+		q := &question{path: w.Path, proof: s.proof(auth.Read), value: true, pick: picker(c.rep.PartitionOf(w.Path.NS), Read{Path: w.Path}),
 			exclude: a.Tx, prepared: a.Prepared, samePads: shard.PaddedSize(w.Value.Len())}
 		got, err := c.read(ctx, q)
 		if err != nil {

@@ -116,7 +116,7 @@ func (c *Coordinator) repeat(ctx context.Context, s *Session, req *txn.Request, 
 		}
 		path := dsv.Path{NS: req.NS, Key: o.Key}
 		q := &question{path: path, proof: s.proof(auth.Read), value: true, proofBy: proofDone,
-			pick: picker(Read{Path: path, Version: st.Results[i].Version})}
+			pick: picker(first.Partition, Read{Path: path, Version: st.Results[i].Version})}
 		vctx, cancel := context.WithTimeout(ctx, compareFor)
 		a, err := c.read(vctx, q)
 		cancel()

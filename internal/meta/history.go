@@ -121,6 +121,17 @@ func Newest(tx store.Txn, path dsv.Path) (Version, bool, error) {
 	if err != nil || !ok {
 		return Version{}, false, err
 	}
+	return NewestIn(tx, p, path)
+}
+
+// SecretIn is LookupSecret for a caller who knows the namespace's partition: it
+// saves a row read.
+func SecretIn(tx store.Txn, p dsv.Partition, path dsv.Path) (Secret, bool, error) {
+	return secretAt(tx, p, path)
+}
+
+// NewestIn is Newest for a caller who knows the namespace's partition.
+func NewestIn(tx store.Txn, p dsv.Partition, path dsv.Path) (Version, bool, error) {
 	s, ok, err := secretAt(tx, p, path)
 	if err != nil || !ok || !s.Live {
 		return Version{}, false, err

@@ -63,7 +63,7 @@ func (r *Replica) Fetch(_ context.Context, q FetchRequest) (Answer, error) {
 	}
 	a := Answer{Store: r.storeID}
 	err = r.View(func(tx store.Txn) error {
-		if err := r.decidedAndStaged(tx, q.Path, &a); err != nil {
+		if err := r.decidedAndStaged(tx, p, q.Path, &a); err != nil {
 			return err
 		}
 		if q.Set.IsZero() {
@@ -80,8 +80,8 @@ func (r *Replica) Fetch(_ context.Context, q FetchRequest) (Answer, error) {
 	return a, err
 }
 
-func (r *Replica) decidedAndStaged(tx store.Txn, path dsv.Path, a *Answer) error {
-	s, ok, err := meta.LookupSecret(tx, path)
+func (r *Replica) decidedAndStaged(tx store.Txn, p dsv.Partition, path dsv.Path, a *Answer) error {
+	s, ok, err := meta.SecretIn(tx, p, path)
 	if err != nil {
 		return err
 	}

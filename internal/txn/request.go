@@ -91,6 +91,8 @@ func rejection(s meta.TxStatus, req *Request) error {
 		e.Kind, e.Detail = dsv.KindGone, "the version was destroyed"
 	case dsv.CodeVersionMismatch:
 		e.Kind, e.Detail = dsv.KindPrecondition, "the version has moved on"
+	case dsv.CodeTooLarge:
+		e.Kind, e.Detail = dsv.KindTooLarge, "it would destroy more versions than one transaction may: name fewer of them"
 	default:
 		e.Kind, e.Code, e.Phase = dsv.KindUnavailable, dsv.CodeWriteQuorum, dsv.PhaseWriting
 		e.Detail, e.RetryAfter = "too few holders acknowledged under the store ids in force; nothing took effect", time.Second
