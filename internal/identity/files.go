@@ -154,10 +154,14 @@ func readFile(what, path string, private bool) ([]byte, error) {
 func readPrivate(what, path string) ([]byte, error) { return readFile(what, path, true) }
 
 func readCerts(what, path string) ([]*x509.Certificate, error) {
-	rest, err := readFile(what, path, false)
+	text, err := readFile(what, path, false)
 	if err != nil {
 		return nil, err
 	}
+	return parseCerts(what, path, text)
+}
+
+func parseCerts(what, path string, rest []byte) ([]*x509.Certificate, error) {
 	var certs []*x509.Certificate
 	for {
 		var block *pem.Block
@@ -185,12 +189,17 @@ func readKey(path string) (crypto.Signer, error) {
 		return nil, err
 	}
 	defer clear(b)
+	return parseKey(path, b)
+}
+
+func parseKey(path string, b []byte) (crypto.Signer, error) {
 	block, _ := pem.Decode(b)
 	if block == nil {
 		return nil, fmt.Errorf("identity: private key %s is not PEM", path)
 	}
 	defer clear(block.Bytes)
 	var key any
+	var err error
 	switch block.Type {
 	case "PRIVATE KEY":
 		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)

@@ -32,6 +32,23 @@ func Load(f Files) (*Identity, error) {
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return nil, err
 	}
+	return build(f, cas, certs, key)
+}
+
+// FromPEM is Load of the content of the three files.
+func FromPEM(ca, cert, key []byte) (*Identity, error) {
+	f := Files{CA: "given", Cert: "given", Key: "given"}
+	cas, err1 := parseCerts("CA certificate", f.CA, ca)
+	certs, err2 := parseCerts("certificate", f.Cert, cert)
+	signer, err3 := parseKey(f.Key, key)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return nil, err
+	}
+	return build(f, cas, certs, signer)
+}
+
+// build makes an identity of its parts; f names them in errors.
+func build(f Files, cas, certs []*x509.Certificate, key crypto.Signer) (*Identity, error) {
 	roots := x509.NewCertPool()
 	for _, c := range cas {
 		roots.AddCert(c)

@@ -284,6 +284,42 @@ func TestLoadRefuses(t *testing.T) {
 	}
 }
 
+// TestFromPEM: what Issue made is an identity without ever being a file, and
+// the faults of Load are told here too.
+func TestFromPEM(t *testing.T) {
+	ca, other := mustCA(t, domain), mustCA(t, domain)
+	cert, key, err := ca.Issue(RoleNode, "n1", []string{"127.0.0.1"}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, foreignKey, err := ca.Issue(RoleNode, "n1", nil, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n1, err := FromPEM(ca.PEM(), cert, key)
+	if err != nil || n1.ID() != (ID{domain, RoleNode, "n1"}) {
+		t.Fatalf("%v, %v", n1, err)
+	}
+	n2 := mustIdentity(t, ca, RoleNode, "n2")
+	if _, _, serr, cerr := shake(n1.ServerTLS(allowRole(RoleNode)), n2.ClientTLS(n1.ID())); serr != nil || cerr != nil {
+		t.Errorf("server %v, client %v", serr, cerr)
+	}
+	for _, c := range []struct {
+		name          string
+		ca, cert, key []byte
+		want          string
+	}{
+		{"nothing", nil, nil, nil, "no PEM certificate"},
+		{"no key", ca.PEM(), cert, cert, "no usable key"},
+		{"key of another", ca.PEM(), cert, foreignKey, "is not the key of certificate"},
+		{"other CA", other.PEM(), cert, key, "not of our CA"},
+	} {
+		if _, err := FromPEM(c.ca, c.cert, c.key); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+}
+
 // A running process refuses a peer whose certificate ended after its own start.
 func TestExpiresWhileRunning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -20,6 +20,8 @@ type KeeperConfig struct {
 	Listen string
 	// Identity of the keeper.
 	Identity Files
+	// Given, where set, is used in place of the files of Identity.
+	Given *identity.Identity
 	// What it says about itself.
 	Telemetry TelemetryConfig
 }
@@ -37,8 +39,10 @@ func DefaultKeeperConfig() KeeperConfig {
 func (c KeeperConfig) Check() error {
 	f := &Faults{}
 	checkListen(f, "listen", c.Listen)
-	checkFiles(f, "identity", c.Identity)
-	checkIdentity(f, "identity", c.Identity, identity.RoleKeeper, "")
+	if c.Given == nil {
+		checkFiles(f, "identity", c.Identity)
+		checkIdentity(f, "identity", c.Identity, identity.RoleKeeper, "")
+	}
 	checkTelemetry(f, c.Telemetry)
 	return f.Err("keeper config", "")
 }
@@ -52,8 +56,12 @@ type BrokerConfig struct {
 	Advertise string
 	// Directory of the log; made if it is missing, 0700.
 	DataDir string
+	// Memory keeps the log in memory only, without a directory; for development.
+	Memory bool
 	// Identity of the broker; without one (all three empty) it speaks plain TCP and must listen on loopback.
 	TLS Files
+	// Given, where set, is used in place of the files of TLS.
+	Given *identity.Identity
 	// What it says about itself.
 	Telemetry TelemetryConfig
 }
@@ -79,12 +87,16 @@ func (c *BrokerConfig) Check() error {
 	if !f.Has("listen") {
 		checkDial(f, "advertise", c.Advertise, nil)
 	}
-	required(f, "data_dir", c.DataDir)
-	if c.TLS == (Files{}) {
+	if !c.Memory {
+		required(f, "data_dir", c.DataDir)
+	}
+	switch {
+	case c.Given != nil:
+	case c.TLS == (Files{}):
 		if !f.Has("listen") && !loopback(c.Listen) {
 			f.Add("tls", "is missing: without certificates the broker listens on loopback only, not on %q", c.Listen)
 		}
-	} else {
+	default:
 		checkFiles(f, "tls", c.TLS)
 		checkIdentity(f, "tls", c.TLS, identity.RoleBroker, "")
 	}

@@ -219,9 +219,6 @@ func (n *Node) checkFile() string { return filepath.Join(n.cfg.Node.DataDir, "ro
 // unseal collects the root key, opens the store under it and then the vault.
 func (n *Node) unseal(ctx context.Context) error {
 	n.seal("collecting the root key from the keepers")
-	if err := os.MkdirAll(n.cfg.Node.DataDir, 0o700); err != nil {
-		return fmt.Errorf("node.data_dir: %w", err)
-	}
 	opt, err := n.obtainOptions()
 	if err != nil {
 		return err
@@ -230,9 +227,9 @@ func (n *Node) unseal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := keeper.WriteCheck(n.checkFile(), got.Check); err != nil {
+	if err := n.remember(got.Check); err != nil {
 		root.Wipe()
-		return fmt.Errorf("node.data_dir: %w", err)
+		return err
 	}
 	n.log.Info("root key collected", "generation", root.Generation(), "fresh", got.Fresh)
 	return n.open(ctx, root)
@@ -240,6 +237,12 @@ func (n *Node) unseal(ctx context.Context) error {
 
 func (n *Node) obtainOptions() (keeper.ObtainOptions, error) {
 	var opt keeper.ObtainOptions
+	if n.world.Memory != nil {
+		return n.world.Memory.obtainOptions(), nil
+	}
+	if err := os.MkdirAll(n.cfg.Node.DataDir, 0o700); err != nil {
+		return opt, fmt.Errorf("node.data_dir: %w", err)
+	}
 	check, err := keeper.ReadCheck(n.checkFile())
 	switch {
 	case err == nil:
@@ -253,6 +256,18 @@ func (n *Node) obtainOptions() (keeper.ObtainOptions, error) {
 	}
 	opt.NewDirectory = len(entries) == 0
 	return opt, nil
+}
+
+// remember keeps the check of the root key for the next start.
+func (n *Node) remember(c keeper.Check) error {
+	if n.world.Memory != nil {
+		n.world.Memory.remember(c)
+		return nil
+	}
+	if err := keeper.WriteCheck(n.checkFile(), c); err != nil {
+		return fmt.Errorf("node.data_dir: %w", err)
+	}
+	return nil
 }
 
 // open opens store, log and replica, waits until this store has joined, and

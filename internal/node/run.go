@@ -39,7 +39,7 @@ func NewKeeper(cfg KeeperConfig, log *slog.Logger, persistDir string) (*keeper.S
 	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
-	id, err := identity.Load(identity.Files{CA: cfg.Identity.CA, Cert: cfg.Identity.Cert, Key: cfg.Identity.Key})
+	id, err := given(cfg.Given, cfg.Identity)
 	if err != nil {
 		return nil, err
 	}
@@ -48,6 +48,14 @@ func NewKeeper(cfg KeeperConfig, log *slog.Logger, persistDir string) (*keeper.S
 		return nil, fmt.Errorf("listen: %w", err)
 	}
 	return keeper.NewServer(keeper.ServerConfig{Listener: l, TLS: id.ServerTLS(onlyNodes(id)), Caller: nodeCaller, Logger: log, InsecurePersistDir: persistDir})
+}
+
+// given is the identity that is given, or that of the files.
+func given(id *identity.Identity, f Files) (*identity.Identity, error) {
+	if id != nil {
+		return id, nil
+	}
+	return identity.Load(identity.Files(f))
 }
 
 // onlyNodes lets nodes of the own trust domain in; which share is whose, their
@@ -85,9 +93,9 @@ func StartBroker(cfg BrokerConfig, log *slog.Logger) (*commitlog.Broker, error) 
 	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
-	bc := commitlog.BrokerConfig{Listen: cfg.Listen, Advertise: cfg.Advertise, DataDir: cfg.DataDir, Logger: log}
-	if cfg.TLS != (Files{}) {
-		id, err := identity.Load(identity.Files{CA: cfg.TLS.CA, Cert: cfg.TLS.Cert, Key: cfg.TLS.Key})
+	bc := commitlog.BrokerConfig{Listen: cfg.Listen, Advertise: cfg.Advertise, DataDir: cfg.DataDir, Memory: cfg.Memory, Logger: log}
+	if cfg.Given != nil || cfg.TLS != (Files{}) {
+		id, err := given(cfg.Given, cfg.TLS)
 		if err != nil {
 			return nil, err
 		}

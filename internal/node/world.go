@@ -36,6 +36,12 @@ type World struct {
 	Insecure bool
 	// Keys, where set, are used instead of the files of Config.Keys.
 	LogKey, GossipKey dsv.Secret
+	// Identity, where set, is used instead of the files of Config.Identity and
+	// Config.APIIdentity.
+	Identity *identity.Identity
+	// Memory, where set, is used instead of the data directory: the node then
+	// writes no file.
+	Memory *Memory
 	// PollKeepers is how often keepers are asked; 0 is the keeper's default.
 	PollKeepers time.Duration
 }
@@ -57,7 +63,11 @@ func (w World) withDefaults(c Config) World {
 	if w.Dial == nil {
 		w.Dial = d.DialContext
 	}
-	if w.OpenStore == nil {
+	switch {
+	case w.OpenStore != nil:
+	case w.Memory != nil:
+		w.OpenStore = w.Memory.open
+	default:
 		w.OpenStore = openBadger
 	}
 	return w
@@ -86,10 +96,10 @@ func openBadger(dir string, key dsv.Secret, c Config, log *slog.Logger) (OpenedS
 	return OpenedStore{Store: b, Clean: b.WasClean() || b.WasEmpty()}, nil
 }
 
-// loadIdentity reads the node's certificate; nil with Insecure.
+// loadIdentity reads the node's certificate, unless it is given; nil with Insecure.
 func (w World) loadIdentity(f Files) (*identity.Identity, error) {
-	if w.Insecure {
-		return nil, nil
+	if w.Insecure || w.Identity != nil {
+		return w.Identity, nil
 	}
 	return identity.Load(identity.Files{CA: f.CA, Cert: f.Cert, Key: f.Key})
 }
