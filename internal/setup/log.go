@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net"
 	"os"
 	"sync"
 	"time"
@@ -11,19 +13,89 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/dsvault/dsv"
+	"github.com/dsvault/dsv/internal/auth"
 	"github.com/dsvault/dsv/internal/commitlog"
 	"github.com/dsvault/dsv/internal/identity"
 	"github.com/dsvault/dsv/internal/meta"
 	"github.com/dsvault/dsv/internal/meta/metapb"
 )
 
-// log makes the topics right and appends what is missing of the first records.
+// LogOptions say what InitLog works with.
+type LogOptions struct {
+	Topology Topology           // with its cluster id
+	Identity *identity.Identity // the operator's, shown to the brokers; nil speaks plain TCP
+	Key      dsv.Secret         // the log key
+	Dial     func(ctx context.Context, network, address string) (net.Conn, error)
+	Logger   *slog.Logger
+}
+
+// InitLog does on the log of a new cluster what Run does, without any file:
+// topics, CONFIG, the operator's first token. It returns the token's text,
+// which is kept nowhere else; the caller wipes it. A log that has had its first
+// token is KindConflict, other errors are those of Run.
+func InitLog(ctx context.Context, o LogOptions) (dsv.Secret, error) {
+	if err := o.Topology.Check(); err != nil {
+		return dsv.Secret{}, err
+	}
+	if o.Topology.ID == "" {
+		return dsv.Secret{}, dsv.Invalid("id", "is missing: the cluster needs an id before its log")
+	}
+	var text dsv.Secret
+	w := logWork{LogOptions: o, say: func(string, ...any) {}, first: func(made string) (auth.Token, bool, error) {
+		if made != "" {
+			return auth.Token{}, false, conflict("the log", "has had its first token, "+made)
+		}
+		t := auth.NewToken()
+		text = t.Text()
+		return t, true, nil
+	}}
+	if err := w.do(ctx); err != nil {
+		text.Wipe()
+		return dsv.Secret{}, err
+	}
+	return text, nil
+}
+
+// log is InitLog for a directory.
 func (r *run) log(ctx context.Context) error {
-	cfg, err := r.logConfig()
+	o, err := r.logOptions()
 	if err != nil {
 		return err
 	}
-	defer cfg.Key.Wipe()
+	defer o.Key.Wipe()
+	w := logWork{LogOptions: o, say: r.say, first: r.firstToken, tokenAt: r.lay.OperatorToken()}
+	return w.do(ctx)
+}
+
+// logOptions reads what the directory has of them. The caller wipes the key.
+func (r *run) logOptions() (LogOptions, error) {
+	key, err := identity.ReadKeyFile(r.lay.LogKey())
+	if err != nil {
+		return LogOptions{}, err
+	}
+	o := LogOptions{Topology: r.t, Key: key, Dial: r.Dial, Logger: r.Logger}
+	if !r.t.BrokerTLS {
+		return o, nil
+	}
+	if o.Identity, err = identity.Load(identity.Files(Identity(r.lay.Operator()))); err != nil {
+		key.Wipe()
+	}
+	return o, err
+}
+
+// logWork makes the topics right and appends what is missing of the first
+// records.
+type logWork struct {
+	LogOptions
+	say func(format string, a ...any)
+	// first gives the first token, where the log has had the token of that id,
+	// or none; not ok leaves things as they are. The caller wipes its secret.
+	first   func(made string) (t auth.Token, ok bool, err error)
+	tokenAt string // where its text is, for people
+}
+
+func (w *logWork) do(ctx context.Context) error {
+	t, cfg := &w.Topology, w.logConfig()
 	if err := commitlog.Init(ctx, cfg); err != nil {
 		return logError("topics", err)
 	}
@@ -32,45 +104,38 @@ func (r *run) log(ctx context.Context) error {
 		return logError("topics", err)
 	}
 	defer func() { _ = l.Close() }()
-	r.say("log   topics %s.log (%d partitions) and %s.control are right", r.t.Cluster, r.t.Partitions, r.t.Cluster)
-	found, err := survey(ctx, l, r.config())
+	w.say("log   topics %s.log (%d partitions) and %s.control are right", t.Cluster, t.Partitions, t.Cluster)
+	found, err := survey(ctx, l, w.config())
 	if err != nil {
 		return err
 	}
-	if err := r.configure(ctx, l, found); err != nil {
+	if err := w.configure(ctx, l, found); err != nil {
 		return err
 	}
-	return r.token(ctx, l, found)
+	return w.token(ctx, l, found)
 }
 
 // config is the CONFIG record of the topology.
-func (r *run) config() *metapb.Config {
-	return meta.Config{ClusterID: r.t.ID, Members: r.t.members(), Q: r.t.Quorum.Quorum(), Partitions: r.t.Partitions}.Record()
+func (w *logWork) config() *metapb.Config {
+	t := &w.Topology
+	return meta.Config{ClusterID: t.ID, Members: t.members(), Q: t.Quorum.Quorum(), Partitions: t.Partitions}.Record()
 }
 
-func (r *run) logConfig() (commitlog.Config, error) {
-	key, err := identity.ReadKeyFile(r.lay.LogKey())
-	if err != nil {
-		return commitlog.Config{}, err
-	}
+func (w *logWork) logConfig() commitlog.Config {
+	t := &w.Topology
 	cfg := commitlog.Config{
-		Brokers: r.t.Brokers, Dial: r.Dial, Cluster: r.t.Cluster, ClusterID: r.t.ID, Partitions: r.t.Partitions,
-		Key: key, Incarnation: dsv.NewIncarnation(), Logger: r.Logger,
+		Brokers: t.Brokers, Dial: w.Dial, Cluster: t.Cluster, ClusterID: t.ID, Partitions: t.Partitions,
+		Key: w.Key, Incarnation: dsv.NewIncarnation(), Logger: w.Logger,
 	}
-	if !r.t.BrokerTLS {
-		return cfg, nil
+	if w.Identity != nil {
+		cfg.TLS = w.Identity.BrokerTLS()
 	}
-	id, err := identity.Load(identity.Files(Identity(r.lay.Operator())))
-	if err != nil {
-		return commitlog.Config{}, err
-	}
-	cfg.TLS = id.BrokerTLS()
-	return cfg, nil
+	return cfg
 }
 
 // configure appends CONFIG to the partitions that have none.
-func (r *run) configure(ctx context.Context, l *commitlog.Log, found *surveyed) error {
-	body, err := meta.Encode(&metapb.Record{Body: &metapb.Record_Config{Config: r.config()}})
+func (w *logWork) configure(ctx context.Context, l *commitlog.Log, found *surveyed) error {
+	body, err := meta.Encode(&metapb.Record{Body: &metapb.Record_Config{Config: w.config()}})
 	if err != nil {
 		return err
 	}
@@ -84,8 +149,8 @@ func (r *run) configure(ctx context.Context, l *commitlog.Log, found *surveyed) 
 		return logError("CONFIG", err)
 	}
 	if len(missing) > 0 {
-		q := r.t.Quorum
-		r.say("log   CONFIG of cluster %s (n %d, k %d, w %d, %d members) in %d partitions", r.t.ID, q.N, q.K, q.W, len(r.t.Nodes), len(missing))
+		t, q := &w.Topology, w.Topology.Quorum
+		w.say("log   CONFIG of cluster %s (n %d, k %d, w %d, %d members) in %d partitions", t.ID, q.N, q.K, q.W, len(t.Nodes), len(missing))
 	}
 	return nil
 }

@@ -384,13 +384,14 @@ func snapshot(t *testing.T, dir string) map[string]string {
 func readLog(t *testing.T, l Layout) map[string]*metapb.Record {
 	t.Helper()
 	r := &run{Options: Options{Dir: l.Dir}, lay: l, t: stored(t, l)}
-	cfg, err := r.logConfig()
+	o, err := r.logOptions()
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	lg, err := commitlog.Open(ctx, cfg)
+	w := logWork{LogOptions: o}
+	lg, err := commitlog.Open(ctx, w.logConfig())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,43 +39,58 @@ func (s *surveyed) takeSetting(m *metapb.Setting) {
 	}
 }
 
-// token makes the operator's first token, once in the life of a cluster. The
-// file comes before the record, so a run that stops between the two is
-// completed by the next with the same token.
-func (r *run) token(ctx context.Context, l *commitlog.Log, found *surveyed) error {
-	path := r.lay.OperatorToken()
-	if !exists(path) {
-		if found.initToken != "" {
-			r.say("token %s was made before and its file is gone: tokens are made with `dsvctl token create`", found.initToken)
-			return nil
-		}
-		t := auth.NewToken()
-		defer t.Secret.Wipe()
-		text := t.Text()
-		defer text.Wipe()
-		line := append(bytes.Clone(text.Reveal()), '\n')
-		defer clear(line)
-		if err := writeWhole(path, line, 0o600); err != nil {
-			return err
-		}
-		r.note(path)
-	}
-	t, err := readToken(path)
-	if err != nil {
+// token makes the operator's first token, once in the life of a cluster.
+func (w *logWork) token(ctx context.Context, l *commitlog.Log, found *surveyed) error {
+	t, ok, err := w.first(found.initToken)
+	if err != nil || !ok {
 		return err
 	}
 	defer t.Secret.Wipe()
 	if found.initToken == t.ID {
 		return nil
 	}
-	if found.initToken != "" {
-		return conflict(path, "is not the token that init made for this log ("+found.initToken+")")
-	}
 	if err := appendToken(ctx, l, t); err != nil {
 		return logError("token", err)
 	}
-	r.say("token %s may do everything; its text is in %s: keep it safe, it is shown nowhere else", t.ID, path)
+	w.say("token %s may do everything; its text is in %s: keep it safe, it is shown nowhere else", t.ID, w.tokenAt)
 	return nil
+}
+
+// firstToken keeps the first token in its file. The file comes before the
+// record, so a run that stops between the two is completed by the next with
+// the same token.
+func (r *run) firstToken(made string) (auth.Token, bool, error) {
+	path := r.lay.OperatorToken()
+	if !exists(path) {
+		if made != "" {
+			r.say("token %s was made before and its file is gone: tokens are made with `dsvctl token create`", made)
+			return auth.Token{}, false, nil
+		}
+		if err := writeToken(path); err != nil {
+			return auth.Token{}, false, err
+		}
+		r.note(path)
+	}
+	t, err := readToken(path)
+	if err != nil {
+		return auth.Token{}, false, err
+	}
+	if made != "" && made != t.ID {
+		t.Secret.Wipe()
+		return auth.Token{}, false, conflict(path, "is not the token that init made for this log ("+made+")")
+	}
+	return t, true, nil
+}
+
+// writeToken draws a token into a new file.
+func writeToken(path string) error {
+	t := auth.NewToken()
+	defer t.Secret.Wipe()
+	text := t.Text()
+	defer text.Wipe()
+	line := append(bytes.Clone(text.Reveal()), '\n')
+	defer clear(line)
+	return writeWhole(path, line, 0o600)
 }
 
 func readToken(path string) (auth.Token, error) {

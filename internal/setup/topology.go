@@ -255,6 +255,19 @@ func (t *Topology) configure(c *node.Config, clusterID string, n Node) {
 	c.Keys = node.KeyFiles{Log: logKeyFile, Gossip: gossipKeyFile}
 }
 
+// NodeConfig is the configuration of a node with all defaults, its paths
+// relative to a folder of its own; KindInvalid for a node that is not in t.
+func (t *Topology) NodeConfig(id dsv.NodeID) (node.Config, error) {
+	for _, n := range t.Nodes {
+		if n.ID == id {
+			c := node.DefaultConfig()
+			t.configure(&c, t.ID, n)
+			return c, nil
+		}
+	}
+	return node.Config{}, dsv.Invalid("nodes", "has no "+string(id))
+}
+
 func hostOf(address string) string {
 	host, _, _ := net.SplitHostPort(address)
 	return host
