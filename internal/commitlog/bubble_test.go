@@ -29,6 +29,7 @@ func TestSimulated(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(func() { _ = b.Close(); network.Close() })
 		w := &world{t: t, cfg: newConfig(b.Addrs()), broker: b}
 		w.cfg.Dial = network.DialFrom("init")
 		if err := commitlog.Init(t.Context(), w.cfg); err != nil {
@@ -45,11 +46,6 @@ func TestSimulated(t *testing.T) {
 		if d := time.Since(begin); d < time.Duration(minutes)*time.Minute {
 			t.Errorf("only %v passed", d)
 		}
-		for _, n := range ns {
-			n.stop()
-		}
-		_ = b.Close()
-		network.Close()
 	})
 }
 
@@ -126,29 +122,27 @@ func compare(t *testing.T, ns []*node, acked map[dsv.Partition]map[int64]string)
 }
 
 // bubble runs f inside a bubble with one Log on one broker on a virtual network.
-func bubble(t *testing.T, f func(t *testing.T, a *node, b *commitlog.Broker, network *commitlog.VirtualNetwork)) {
+func bubble(t *testing.T, f func(t *testing.T, w *world, a *node, network *commitlog.VirtualNetwork)) {
 	synctest.Test(t, func(t *testing.T) {
 		network := commitlog.NewVirtualNetwork()
 		b, err := commitlog.StartBroker(commitlog.BrokerConfig{Memory: true, Network: network})
 		if err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(func() { _ = b.Close(); network.Close() })
 		w := &world{t: t, cfg: newConfig(b.Addrs()), broker: b}
 		w.cfg.Dial = network.DialFrom("n")
 		if err := commitlog.Init(t.Context(), w.cfg); err != nil {
 			t.Fatal(err)
 		}
 		a := w.start()
-		f(t, a, b, network)
-		a.stop()
-		_ = b.Close()
-		network.Close()
+		f(t, w, a, network)
 	})
 }
 
 // In virtual time the figures of silence are exact.
 func TestSilenceExact(t *testing.T) {
-	bubble(t, func(t *testing.T, a *node, _ *commitlog.Broker, network *commitlog.VirtualNetwork) {
+	bubble(t, func(t *testing.T, _ *world, a *node, network *commitlog.VirtualNetwork) {
 		for _, away := range []time.Duration{700 * time.Millisecond, 2 * time.Second, 30 * time.Second, 10 * time.Minute} {
 			a.append(0, "x")
 			if !a.Good() || a.Silent(0) {
@@ -174,8 +168,10 @@ func TestSilenceExact(t *testing.T) {
 // A lone record, and the two of a lone operation, never linger; many at once
 // linger for a millisecond at most and share requests.
 func TestLinger(t *testing.T) {
-	bubble(t, func(t *testing.T, a *node, b *commitlog.Broker, network *commitlog.VirtualNetwork) {
-		a.append(0, "first") // learns the producer id
+	bubble(t, func(t *testing.T, w *world, a *node, network *commitlog.VirtualNetwork) {
+		for p := range dsv.Partition(partitions) {
+			a.append(p, "first") // until then the client has one request under way at most
+		}
 		begin := time.Now()
 		a.append(0, "lone")
 		if d := time.Since(begin); d != 0 {
@@ -198,12 +194,49 @@ func TestLinger(t *testing.T) {
 		if d := burst(2); d != 2*way {
 			t.Errorf("two records took %v, a round trip is %v", d, 2*way)
 		}
-		before, _ := b.Produced()
+		before, _ := w.broker.Produced()
 		if d := burst(100); d > 2*way+time.Millisecond {
 			t.Errorf("a hundred records took %v, a round trip is %v", d, 2*way)
 		}
-		if after, _ := b.Produced(); after-before > 3 {
+		if after, _ := w.broker.Produced(); after-before > 3 {
 			t.Errorf("a hundred records took %d requests", after-before)
 		}
+		network.SetDelay("n", 300*time.Microsecond)
+		before, _ = w.broker.Produced()
+		for range 50 {
+			if err := a.Append(0, nil, func(int64, error) {}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(100 * time.Microsecond)
+		}
+		if after, _ := w.broker.Produced(); after-before > 15 {
+			t.Errorf("fifty records in 5 ms took %d requests", after-before)
+		}
+	})
+}
+
+// Records that are trimmed while a reader is cut off from them stop it.
+func TestDivergedTrimmed(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world, a *node, network *commitlog.VirtualNetwork) {
+		b := w.start(func(c *commitlog.Config) { c.Dial = network.DialFrom("other") })
+		a.append(0, "0")
+		b.waitCount(0, 1)
+		network.Cut("other")
+		for range 5 {
+			a.append(0, "x")
+		}
+		a.waitCount(0, 6)
+		if err := w.broker.TrimLog(w.cfg, 0, 4); err != nil {
+			t.Fatal(err)
+		}
+		network.Reset("other") // the answer under way is lost
+		network.Heal("other")
+		b.waitDiverged(0, "records lost")
+		b.stands(w, 0, 1)
+		if rs := b.get(0); len(rs) != 1 {
+			t.Errorf("read on behind the gap: %+v", rs)
+		}
+		a.append(0, "y") // who had read them goes on
+		a.waitCount(0, 7)
 	})
 }

@@ -57,7 +57,7 @@ func TestDivergedAtStart(t *testing.T) {
 	b := w.open()
 	b.read(map[dsv.Partition]commitlog.Cursor{
 		0:                  {Next: 1, Epoch: 0, TopicID: id},
-		1:                  {Next: 7, Epoch: 0, TopicID: id},
+		1:                  {Next: 7, Epoch: -1, TopicID: id},
 		2:                  {Next: 0, TopicID: wrong},
 		commitlog.Control:  {Next: 1, Epoch: 99},
 		dsv.Partition(0x3): {Next: 1, Epoch: 0, TopicID: id},
