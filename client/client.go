@@ -25,10 +25,11 @@ const (
 type Config struct {
 	Endpoints []string       // "https://host:port" or "host:port"; at least one
 	Token     dsv.Secret     // the text of a token; empty for the calls that need none
-	RootCAs   *x509.CertPool // nil and no CAFile: the system's
+	RootCAs   *x509.CertPool // nil, and neither CAFile nor CAPEM: the system's
 	CAFile    string         // PEM; excludes RootCAs
-	// HTTPClient replaces the built-in one; RootCAs and CAFile do not apply
-	// then. It must not follow redirects with the token.
+	CAPEM     []byte         // the text of such a file; excludes both
+	// HTTPClient replaces the built-in one; RootCAs, CAFile and CAPEM do not
+	// apply then. It must not follow redirects with the token.
 	HTTPClient     *http.Client
 	Timeout        time.Duration // of a call in all, retries included; 0 = DefaultTimeout
 	AttemptTimeout time.Duration // of one try at one node; 0 = DefaultAttemptTimeout
@@ -138,19 +139,22 @@ func endpoint(s string) (string, string) {
 }
 
 func rootsOf(cfg Config) (*x509.CertPool, string) {
+	text, from := cfg.CAPEM, "the text given"
 	switch {
-	case cfg.CAFile == "":
+	case cfg.CAFile == "" && len(text) == 0:
 		return cfg.RootCAs, ""
-	case cfg.RootCAs != nil:
-		return nil, "is given twice, as a file and as a pool"
-	}
-	pem, err := os.ReadFile(cfg.CAFile)
-	if err != nil {
-		return nil, "cannot be read: " + err.Error()
+	case cfg.RootCAs != nil, cfg.CAFile != "" && len(text) > 0:
+		return nil, "is given twice: use one of a file, its text and a pool"
+	case cfg.CAFile != "":
+		var err error
+		if text, err = os.ReadFile(cfg.CAFile); err != nil {
+			return nil, "cannot be read: " + err.Error()
+		}
+		from = cfg.CAFile
 	}
 	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, "has no certificate in PEM form: " + cfg.CAFile
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, "has no certificate in PEM form: " + from
 	}
 	return pool, ""
 }

@@ -287,6 +287,12 @@ func TestNewListsEveryFault(t *testing.T) {
 	if _, err := client.New(client.Config{Endpoints: []string{"h:1"}, CAFile: filepath.Join(t.TempDir(), "absent")}); dsv.AsError(err).Field != "ca" {
 		t.Errorf("%v", err)
 	}
+	for _, twice := range []client.Config{{CAFile: empty, CAPEM: []byte("x")}, {CAPEM: []byte("x"), RootCAs: x509.NewCertPool()}, {CAPEM: []byte("x")}} {
+		twice.Endpoints = []string{"h:1"}
+		if _, err := client.New(twice); dsv.AsError(err).Field != "ca" {
+			t.Errorf("%v", err)
+		}
+	}
 }
 
 // TestWipingAfterACall: the value is the caller's again as soon as the call

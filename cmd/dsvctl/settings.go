@@ -28,7 +28,7 @@ type flags struct {
 func (f *flags) register(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&f.addr, "addr", nil, "nodes to ask, https://host:port; repeat or separate with commas (DSV_ADDR)")
 	fs.StringVar(&f.tokenFile, "token-file", "", "file with the token (DSV_TOKEN, DSV_TOKEN_FILE)")
-	fs.StringVar(&f.ca, "ca", "", "file with the CA's certificate, PEM (DSV_CA)")
+	fs.StringVar(&f.ca, "ca", "", "file with the CA's certificate, PEM (DSV_CA, or its text in DSV_CA_PEM)")
 	fs.StringVarP(&f.namespace, "namespace", "n", "", "namespace, like team-a/app (DSV_NAMESPACE)")
 	fs.StringVarP(&f.output, "output", "o", "", "table, json or yaml")
 	fs.DurationVar(&f.timeout, "timeout", 0, "time for one call in all, retries included (default 15s)")
@@ -61,6 +61,7 @@ type settings struct {
 	token     dsv.Secret
 	tokenFile string
 	ca        string
+	caPEM     string // one of ca and caPEM at most
 	namespace string
 	output    string
 	timeout   time.Duration
@@ -80,7 +81,12 @@ func (a *app) load(cmd *cobra.Command) error {
 	if len(s.addr) == 0 {
 		s.addr = file.Addr
 	}
-	s.ca = first(a.flags.ca, a.getenv("DSV_CA"), file.CA)
+	if s.ca = a.flags.ca; s.ca == "" {
+		s.caPEM = a.getenv("DSV_CA_PEM")
+	}
+	if s.ca == "" && s.caPEM == "" {
+		s.ca = first(a.getenv("DSV_CA"), file.CA)
+	}
 	s.namespace = first(a.flags.namespace, a.getenv("DSV_NAMESPACE"), file.Namespace)
 	s.output = first(a.flags.output, file.Output, "table")
 	s.tokenFile = a.flags.tokenFile
@@ -158,7 +164,7 @@ func (a *app) client() (*client.Client, error) {
 		s.token = token
 	}
 	return client.New(client.Config{
-		Endpoints: s.addr, Token: s.token, CAFile: s.ca, Timeout: s.timeout, UserAgent: "dsvctl/" + version(),
+		Endpoints: s.addr, Token: s.token, CAFile: s.ca, CAPEM: []byte(s.caPEM), Timeout: s.timeout, UserAgent: "dsvctl/" + version(),
 	})
 }
 
