@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dsvault/dsv"
 	"github.com/dsvault/dsv/internal/dev"
 	"github.com/dsvault/dsv/internal/node"
 )
@@ -21,14 +22,18 @@ func devCommand() *cobra.Command {
 		Use:   "dev",
 		Short: "Run a whole cluster in this process, for development",
 		Long: "Run five nodes, three keepers and the embedded broker in this process and print the exports to paste.\n" +
-			"The data directory survives a restart. INSECURE: only here the keepers' shares lie on disk.",
+			"The data directory survives a restart. INSECURE: only here the keepers' shares lie on disk.\n" +
+			"With --memory no file is written, and the exports hold the token itself.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if opt.Memory && cmd.Flags().Changed("dir") {
+				return dsv.Invalid("dir", "has no meaning with --memory, which writes no file")
+			}
 			return runDev(cmd, opt, telemetry)
 		},
 	}
 	c.Flags().StringVar(&opt.Dir, "dir", envOr("DSV_DEV_DIR", defaultDevDir()), "directory of the cluster")
-	c.Flags().BoolVar(&opt.Memory, "memory", false, "keep everything in memory; gone when it ends")
+	c.Flags().BoolVar(&opt.Memory, "memory", false, "keep everything in memory and write no file; gone when it ends")
 	c.Flags().IntVar(&opt.FirstPort, "port", devPort, "first of 19 ports on loopback, when the cluster is made; 0 takes free ones")
 	telemetryFlags(c, &telemetry)
 	return c

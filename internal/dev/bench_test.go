@@ -3,7 +3,6 @@ package dev_test
 import (
 	"crypto/rand"
 	"fmt"
-	"os"
 	"sync/atomic"
 	"testing"
 
@@ -20,11 +19,11 @@ func BenchmarkPath(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer func() { _ = c.Close() }()
-	text, err := os.ReadFile(c.Layout().OperatorToken())
+	text, err := c.Token()
 	if err != nil {
 		b.Fatal(err)
 	}
-	cl, err := client.New(client.Config{Endpoints: c.Endpoints()[:1], CAFile: c.Layout().CACert(), Token: dsv.SecretOf(trim(text)), NoAutoKeys: true})
+	cl, err := client.New(client.Config{Endpoints: c.Endpoints()[:1], CAFile: c.Layout().CACert(), Token: text, NoAutoKeys: true})
 	if err != nil {
 		b.Fatal(err)
 	}

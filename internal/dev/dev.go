@@ -7,24 +7,21 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 
 	"github.com/dsvault/dsv"
 	"github.com/dsvault/dsv/internal/commitlog"
+	"github.com/dsvault/dsv/internal/identity"
 	"github.com/dsvault/dsv/internal/node"
 	"github.com/dsvault/dsv/internal/setup"
-	"github.com/dsvault/dsv/internal/store"
 )
 
 // Options of a cluster in one process.
 type Options struct {
 	Dir string // of the cluster; made by the first start
-	// Memory keeps the stores and the log in memory. Certificates and keys need
-	// files: they lie in a temporary directory that Close removes.
+	// Memory keeps everything in memory and writes no file; Dir is not used.
 	Memory     bool
 	Nodes      int // default 5
 	Quorum     dsv.Quorum
@@ -46,11 +43,10 @@ type Cluster struct {
 	lay    setup.Layout
 	topo   setup.Topology
 	broker *commitlog.Broker
-	temp   string
+	mem    *memory // nil with a directory
 
 	mu      sync.Mutex
 	nodes   map[dsv.NodeID]*node.Node
-	stores  map[dsv.NodeID]store.Store // with Memory: they outlive a restart of the node
 	keepers map[dsv.NodeID]*runningKeeper
 }
 
@@ -63,7 +59,7 @@ type runningKeeper struct {
 // when every node serves.
 func Start(ctx context.Context, opt Options) (*Cluster, error) {
 	opt = opt.withDefaults()
-	c := &Cluster{opt: opt, nodes: map[dsv.NodeID]*node.Node{}, stores: map[dsv.NodeID]store.Store{}, keepers: map[dsv.NodeID]*runningKeeper{}}
+	c := &Cluster{opt: opt, nodes: map[dsv.NodeID]*node.Node{}, keepers: map[dsv.NodeID]*runningKeeper{}}
 	if err := c.start(ctx); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
@@ -90,26 +86,11 @@ func (o Options) withDefaults() Options {
 }
 
 func (c *Cluster) start(ctx context.Context) error {
+	prepare := c.prepareDir
 	if c.opt.Memory {
-		var err error
-		if c.temp, err = os.MkdirTemp("", "dsv-dev-"); err != nil {
-			return err
-		}
-		c.opt.Dir = c.temp
+		prepare = c.prepareMemory
 	}
-	c.lay = setup.Layout{Dir: c.opt.Dir}
-	if err := c.plan(); err != nil {
-		return err
-	}
-	offline := setup.Options{Dir: c.opt.Dir, Topology: c.topo, Offline: true, Logger: c.opt.Logger}
-	if err := setup.Run(ctx, offline, io.Discard); err != nil {
-		return err
-	}
-	if err := c.startBroker(); err != nil {
-		return err
-	}
-	online := setup.Options{Dir: c.opt.Dir, Topology: c.topo, Logger: c.opt.Logger}
-	if err := setup.Run(ctx, online, c.opt.Out); err != nil {
+	if err := prepare(ctx); err != nil {
 		return err
 	}
 	for _, k := range c.topo.Keepers {
@@ -130,79 +111,6 @@ func (c *Cluster) start(ctx context.Context) error {
 	return nil
 }
 
-// plan reads the topology of an earlier start, or makes one.
-func (c *Cluster) plan() error {
-	t, err := setup.LoadTopology(c.lay.Topology())
-	if err == nil {
-		c.topo = t
-		return nil
-	}
-	if !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	ports, err := c.ports(3*c.opt.Nodes + Keepers + 1)
-	if err != nil {
-		return err
-	}
-	take := func() int {
-		p := ports[0]
-		ports = ports[1:]
-		return p
-	}
-	q := c.opt.Quorum
-	c.topo = setup.Topology{Cluster: "dev", Quorum: node.QuorumConfig{N: q.N, K: q.K, W: q.W}, Partitions: c.opt.Partitions,
-		BrokerTLS: len(c.opt.Brokers) == 0, Brokers: c.opt.Brokers, Threshold: 2}
-	for i := range c.opt.Nodes {
-		c.topo.Nodes = append(c.topo.Nodes, setup.Node{ID: dsv.NodeID("n" + strconv.Itoa(i+1)), Host: "127.0.0.1", Names: []string{"localhost"},
-			Ports: setup.Ports{API: take(), Peer: take(), Gossip: take()}})
-	}
-	for i := range Keepers {
-		c.topo.Keepers = append(c.topo.Keepers, setup.Keeper{ID: dsv.NodeID("k" + strconv.Itoa(i+1)), Host: "127.0.0.1", Port: take()})
-	}
-	if len(c.opt.Brokers) == 0 {
-		c.topo.Brokers = []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(take()))}
-	}
-	return nil
-}
-
-// ports are n ports on loopback: a block, or free ones.
-func (c *Cluster) ports(n int) ([]int, error) {
-	var out []int
-	if c.opt.FirstPort > 0 {
-		for i := range n {
-			out = append(out, c.opt.FirstPort+i)
-		}
-		return out, nil
-	}
-	var held []net.Listener
-	defer func() {
-		for _, l := range held {
-			_ = l.Close()
-		}
-	}()
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		held = append(held, l)
-		out = append(out, l.Addr().(*net.TCPAddr).Port)
-	}
-	return out, nil
-}
-
-func (c *Cluster) startBroker() error {
-	if len(c.opt.Brokers) > 0 {
-		return nil
-	}
-	bc := node.DefaultBrokerConfig()
-	bc.Listen, bc.Advertise, bc.TLS = c.topo.Brokers[0], c.topo.Brokers[0], setup.Identity(c.lay.Broker())
-	bc.DataDir = filepath.Join(c.opt.Dir, "broker-data")
-	var err error
-	c.broker, err = node.StartBroker(bc, c.opt.Logger)
-	return err
-}
-
 // StartKeeper starts one keeper.
 func (c *Cluster) StartKeeper(id dsv.NodeID) error {
 	kc := node.DefaultKeeperConfig()
@@ -211,10 +119,15 @@ func (c *Cluster) StartKeeper(id dsv.NodeID) error {
 			kc.Listen = net.JoinHostPort(k.Host, strconv.Itoa(k.Port))
 		}
 	}
-	kc.Identity = setup.Identity(c.lay.Keeper(id))
-	persist := filepath.Join(c.opt.Dir, "insecure-dev-keepers", string(id))
-	if c.opt.Memory {
-		persist = ""
+	persist := ""
+	if c.mem != nil {
+		var err error
+		if kc.Given, err = c.mem.issue(identity.RoleKeeper, string(id)); err != nil {
+			return err
+		}
+	} else {
+		kc.Identity = setup.Identity(c.lay.Keeper(id))
+		persist = filepath.Join(c.opt.Dir, "insecure-dev-keepers", string(id))
 	}
 	k, err := node.NewKeeper(kc, c.opt.Logger.With("keeper", id), persist)
 	if err != nil {
@@ -231,17 +144,14 @@ func (c *Cluster) StartKeeper(id dsv.NodeID) error {
 
 // StartNode starts one node and does not wait for it.
 func (c *Cluster) StartNode(ctx context.Context, id dsv.NodeID) error {
-	cfg, err := node.LoadConfig(c.lay.NodeConfig(id), nil)
+	cfg, w, err := c.node(id)
 	if err != nil {
 		return err
 	}
 	if c.opt.Tune != nil {
 		c.opt.Tune(&cfg)
 	}
-	w := node.World{Logger: c.opt.Logger}
-	if c.opt.Memory {
-		w.OpenStore = c.memoryStore(id)
-	}
+	w.Logger = c.opt.Logger
 	n, err := node.New(cfg, w)
 	if err != nil {
 		return err
@@ -255,22 +165,13 @@ func (c *Cluster) StartNode(ctx context.Context, id dsv.NodeID) error {
 	return nil
 }
 
-// memoryStore gives a node the same store in memory again after a restart.
-func (c *Cluster) memoryStore(id dsv.NodeID) func(string, dsv.Secret, node.Config, *slog.Logger) (node.OpenedStore, error) {
-	return func(string, dsv.Secret, node.Config, *slog.Logger) (node.OpenedStore, error) {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.stores[id] == nil {
-			c.stores[id] = store.OpenMemory(store.Options{})
-		}
-		return node.OpenedStore{Store: unclosed{c.stores[id]}, Clean: true}, nil
+func (c *Cluster) node(id dsv.NodeID) (node.Config, node.World, error) {
+	if c.mem != nil {
+		return c.mem.node(&c.topo, id)
 	}
+	cfg, err := node.LoadConfig(c.lay.NodeConfig(id), nil)
+	return cfg, node.World{}, err
 }
-
-// unclosed leaves a store in memory open when its node closes.
-type unclosed struct{ store.Store }
-
-func (unclosed) Close() error { return nil }
 
 // WaitReady waits until a node serves.
 func (c *Cluster) WaitReady(ctx context.Context, id dsv.NodeID) error {
@@ -323,18 +224,9 @@ func (c *Cluster) StopKeeper(id dsv.NodeID) error {
 // Broker is the embedded broker, nil where the log was given.
 func (c *Cluster) Broker() *commitlog.Broker { return c.broker }
 
-// Layout and Topology tell where things lie.
+// Layout and Topology tell where things lie. A cluster in memory has no layout.
 func (c *Cluster) Layout() setup.Layout     { return c.lay }
 func (c *Cluster) Topology() setup.Topology { return c.topo }
-
-// Endpoints are the API's base URLs.
-func (c *Cluster) Endpoints() []string {
-	var out []string
-	for _, n := range c.topo.Nodes {
-		out = append(out, "https://"+net.JoinHostPort(n.Host, strconv.Itoa(n.Ports.API)))
-	}
-	return out
-}
 
 // Close stops everything, nodes first.
 func (c *Cluster) Close() error {
@@ -356,18 +248,8 @@ func (c *Cluster) Close() error {
 	if c.broker != nil {
 		errs = append(errs, c.broker.Close())
 	}
-	if c.temp != "" {
-		errs = append(errs, os.RemoveAll(c.temp))
+	if c.mem != nil {
+		errs = append(errs, c.mem.close())
 	}
 	return errors.Join(errs...)
-}
-
-// Exports are the lines to paste into a shell so that dsvctl finds the cluster.
-func (c *Cluster) Exports() []string {
-	return []string{
-		"export DSV_ADDR=" + strings.Join(c.Endpoints(), ","),
-		"export DSV_CA=" + c.lay.CACert(),
-		"export DSV_TOKEN_FILE=" + c.lay.OperatorToken(),
-		"export DSV_NAMESPACE=dev",
-	}
 }

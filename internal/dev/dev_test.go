@@ -1,7 +1,6 @@
 package dev_test
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"testing"
@@ -33,23 +32,16 @@ func cluster(t *testing.T, opt dev.Options) *dev.Cluster {
 
 func session(t *testing.T, c *dev.Cluster, id dsv.NodeID) (*coordinator.Coordinator, *coordinator.Session) {
 	t.Helper()
-	text, err := os.ReadFile(c.Layout().OperatorToken())
+	text, err := c.Token()
 	if err != nil {
 		t.Fatal(err)
 	}
 	co := c.Node(id).Coordinator()
-	s, err := co.Authenticate(t.Context(), dsv.SecretOf(trim(text)))
+	s, err := co.Authenticate(t.Context(), text)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return co, s
-}
-
-func trim(b []byte) []byte {
-	for len(b) > 0 && b[len(b)-1] == '\n' {
-		b = b[:len(b)-1]
-	}
-	return b
 }
 
 func path(t *testing.T, ns, key string) dsv.Path {
@@ -84,5 +76,43 @@ func TestCreateIsReadOnEveryNode(t *testing.T) {
 		}
 		t.Logf("n%d: %v", i, time.Since(start))
 	}
-	_ = context.Background
+}
+
+// TestMemory: a cluster that writes no file keeps its secrets while nodes and
+// keepers stop and start, and nothing longer than itself.
+func TestMemory(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	t.Setenv("TMPDIR", dir)
+	c := cluster(t, dev.Options{Memory: true})
+	co, s := session(t, c, "n1")
+	p := path(t, "team-a/app", "DB_PASSWORD")
+	if _, err := co.Create(t.Context(), s, coordinator.Write{Path: p, Value: dsv.SecretOf([]byte("hunter2"))}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.StopKeeper("k2"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.StartKeeper("k2"); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []dsv.NodeID{"n1", "n2", "n3"} {
+		if err := c.StopNode(id); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.StartNode(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.WaitReady(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		co, s := session(t, c, id)
+		f, err := co.Get(t.Context(), s, coordinator.Read{Path: p})
+		if err != nil || string(f.Value.Reveal()) != "hunter2" {
+			t.Fatalf("%s after its restart: %v, %v", id, f.Version, err)
+		}
+	}
+	if found, err := os.ReadDir(dir); err != nil || len(found) > 0 {
+		t.Errorf("%v, %v", found, err)
+	}
 }

@@ -5,5 +5,7 @@
 //
 // One thing is weaker on purpose: so that a directory survives a restart of
 // the one process, the keepers' shares lie on disk, in the folder
-// insecure-dev-keepers, and every start says so.
+// insecure-dev-keepers, and every start says so. A cluster in memory
+// (Options.Memory) writes no file at all: not for certificates, keys or
+// configuration either.
 package dev

@@ -72,12 +72,12 @@ type opened struct {
 // New validates everything the node is told and reads its files. It starts
 // nothing. The error lists every fault.
 func New(cfg Config, world World) (*Node, error) {
+	if err := cfg.Check(); err != nil { // fills cfg in
+		return nil, err
+	}
 	world = world.withDefaults(cfg)
 	n := &Node{cfg: cfg, world: world, log: world.Logger.With("node", cfg.Node.ID), inc: dsv.NewIncarnation(),
 		ready: make(chan struct{}), failed: make(chan struct{})}
-	if err := cfg.Check(); err != nil {
-		return nil, err
-	}
 	var errs []error
 	note := func(err error) {
 		if err != nil {
