@@ -9,6 +9,8 @@ import (
 const (
 	sweepRows  = 64                  // outcomes removed at one record
 	sweepEvery = dsv.MicrosPerSecond // least log time between two sweeps that left nothing due
+	sweepSlack = 60 * dsv.MicrosPerSecond
+	minTime    = int64(-1 << 63)
 )
 
 // due is one row of the deadline index.
@@ -25,8 +27,9 @@ func (m *machine) expire() error {
 		return nil
 	}
 	var found []due
+	from := h.GetNextDeadlineUs()
 	h.NextDeadlineUs = 0
-	err := scanDue(m.tx, m.p, scanPage, func(d due) bool {
+	err := scanDue(m.tx, m.p, from, scanPage, func(d due) bool {
 		if h.GetEUs() <= d.deadline {
 			h.NextDeadlineUs = d.deadline
 			return false
@@ -52,9 +55,12 @@ func (m *machine) expire() error {
 	return nil
 }
 
-// scanDue walks the pending transactions by deadline until visit returns false.
-func scanDue(tx store.Txn, p dsv.Partition, limit int, visit func(due) bool) error {
-	page := store.Page{Limit: limit, KeysOnly: true}
+// scanDue walks the pending transactions with deadlines from `from` on, in that
+// order, until visit returns false. The head's NextDeadlineUs is a good start:
+// nothing is pending below it, and an ordered store walks over what was removed
+// there until it compacts.
+func scanDue(tx store.Txn, p dsv.Partition, from int64, limit int, visit func(due) bool) error {
+	page := store.Page{From: dueKey(from, dsv.TxID{Partition: p, T0: minTime}), Limit: limit, KeysOnly: true}
 	return scan(tx, rowKey(p, kindDue, 0), page, func(it store.Item) (bool, error) {
 		deadline, id, ok := dueOfKey(p, it.Key)
 		if !ok {
@@ -71,7 +77,10 @@ func (m *machine) sweep() error {
 	if h.GetNextSweepUs() == 0 || h.GetEUs() <= h.GetNextSweepUs() {
 		return nil
 	}
-	page := store.Page{Limit: sweepRows + 1}
+	// Nothing older is left: NextSweepUs was set for the oldest outcome, or a
+	// sweepEvery after the last sweep; a PREPARE may be 20 s younger in T0.
+	from := dsv.TxID{Partition: m.p, T0: h.GetNextSweepUs() - keepFor - sweepSlack}
+	page := store.Page{From: txKey(from), Limit: sweepRows + 1}
 	items, _, err := m.tx.Scan(rowKey(m.p, kindTx, 0), page)
 	if err != nil {
 		return err

@@ -168,7 +168,7 @@ func (a *audit) transactions() error {
 func (a *audit) deadlines(next int64) (map[dsv.TxID]int64, error) {
 	out := make(map[dsv.TxID]int64)
 	var first int64
-	err := scanDue(a.tx, a.p, scanPage, func(d due) bool {
+	err := scanDue(a.tx, a.p, 0, scanPage, func(d due) bool {
 		if out[d.id] = d.deadline; first == 0 {
 			first = d.deadline
 		}

@@ -160,7 +160,11 @@ type PendingTx struct {
 // Pending returns the undecided transactions of a partition, by deadline.
 func Pending(tx store.Txn, p dsv.Partition) ([]PendingTx, error) {
 	var out []PendingTx
-	err := scanDue(tx, p, scanPage, func(d due) bool {
+	next, err := nextDeadline(tx, p)
+	if err != nil || next == 0 {
+		return nil, err
+	}
+	err = scanDue(tx, p, next, scanPage, func(d due) bool {
 		out = append(out, PendingTx{d.id, d.deadline})
 		return true
 	})
@@ -170,11 +174,23 @@ func Pending(tx store.Txn, p dsv.Partition) ([]PendingTx, error) {
 // OldestPending returns the undecided transaction that expires first; false:
 // there is none.
 func OldestPending(tx store.Txn, p dsv.Partition) (out PendingTx, ok bool, err error) {
-	err = scanDue(tx, p, 1, func(d due) bool {
+	next, err := nextDeadline(tx, p)
+	if err != nil || next == 0 {
+		return out, false, err
+	}
+	err = scanDue(tx, p, next, 1, func(d due) bool {
 		out, ok = PendingTx{d.id, d.deadline}, true
 		return false
 	})
 	return out, ok, err
+}
+
+// nextDeadline is the E below which no deadline is, 0 where nothing can be
+// pending.
+func nextDeadline(tx store.Txn, p dsv.Partition) (int64, error) {
+	m := machine{tx: tx, p: p}
+	_, err := m.loadHead()
+	return m.head.GetNextDeadlineUs(), err
 }
 
 // NextDeadline returns the E above which the next pending transaction
