@@ -52,26 +52,21 @@ func (r *Replica) applyLoop(ctx context.Context) {
 }
 
 // applySome applies records in one transaction, or in halves where one is too
-// big.
+// big or took too long. A conflict means that a stage came between: it is done
+// again.
 func (r *Replica) applySome(ctx context.Context, records []commitlog.Record) error {
-	out, err := r.applyLatched(ctx, records)
-	if errors.Is(err, store.ErrTxnTooBig) && len(records) > 1 {
+	err := r.applyLatched(ctx, records)
+	if len(records) > 1 && (errors.Is(err, store.ErrTxnTooBig) || errors.Is(err, store.ErrExpired)) {
 		half := len(records) / 2
 		if err := r.applySome(ctx, records[:half]); err != nil {
 			return err
 		}
 		return r.applySome(ctx, records[half:])
 	}
-	if err != nil {
-		return err
-	}
-	return out.fatal
+	return err
 }
 
-// applyLatched applies records in one transaction, under the latches of the
-// transactions they can decide. A conflict means that a stage or a fill came
-// between: it is done again.
-func (r *Replica) applyLatched(ctx context.Context, records []commitlog.Record) (*applied, error) {
+func (r *Replica) applyLatched(ctx context.Context, records []commitlog.Record) error {
 	decoded := make([]*metapb.Record, len(records))
 	var latched []dsv.TxID
 	for i, rec := range records {
@@ -86,12 +81,11 @@ func (r *Replica) applyLatched(ctx context.Context, records []commitlog.Record) 
 		switch {
 		case err == nil:
 			r.publish(out)
-			return out, nil
-		case errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrExpired):
+			return out.fatal
+		case errors.Is(err, store.ErrConflict):
 			continue
-		default:
-			return nil, err
 		}
+		return err
 	}
 }
 
@@ -128,6 +122,7 @@ type applied struct {
 	digests  []meta.Head     // at offsets divisible by 256
 	joined   []dsv.Partition // by this store
 	joins    []dsv.Partition // by any
+	unstaged []dsv.TxID      // whose rows are gone or live
 	events   []Event
 	settings bool
 	delta    deltas
@@ -318,6 +313,9 @@ func sameMembers(a, b []dsv.NodeID) bool {
 
 // publish tells memory and waiters what is durable now.
 func (r *Replica) publish(out *applied) {
+	for _, t := range out.unstaged {
+		r.part(t.Partition).index.remove(t)
+	}
 	r.stats.shards.Add(out.delta.shards)
 	r.stats.holes.Add(out.delta.holes)
 	r.stats.staged.Add(out.delta.staged)

@@ -67,24 +67,14 @@ func (r *Replica) dropGone(tx store.Txn, o meta.DecidedOp, out *applied) error {
 // dropStaged removes the staged rows of a transaction, not its shards, and
 // returns what was staged, nil if nothing was.
 func (r *Replica) dropStaged(tx store.Txn, t dsv.TxID, out *applied) (*staged, error) {
-	it, err := tx.Get(stagedKey(t))
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
+	st, err := readStaged(tx, t)
+	if err != nil || st == nil {
 		return nil, err
 	}
-	st, err := decodeStaged(it.Value)
-	if err != nil {
+	if _, err := tx.Delete(stagedKey(t)); err != nil {
 		return nil, err
 	}
-	keys := [][]byte{stagedKey(t)}
-	for _, o := range st.ops {
-		keys = append(keys, pathKey(dsv.Path{NS: st.ns, Key: o.key}, t))
-	}
-	if _, err := tx.Delete(keys...); err != nil {
-		return nil, err
-	}
+	out.unstaged = append(out.unstaged, t)
 	out.delta.staged--
 	out.delta.bytes -= int64(st.bytes)
 	return st, nil
@@ -111,18 +101,7 @@ func (r *Replica) putHole(tx store.Txn, p dsv.Partition, h Hole, out *applied) e
 // leftovers of a decision that the apply loop found by itself while the stage
 // was under way. At most sweepAtOnce a time.
 func (r *Replica) sweep(tx store.Txn, p dsv.Partition, e int64, out *applied) error {
-	if r.stats.staged.Load()+out.delta.staged <= 0 {
-		return nil
-	}
-	items, _, err := tx.Scan(stagedFrom(p, 0)[:4], store.Page{To: stagedFrom(p, e-overdue), Limit: sweepAtOnce, KeysOnly: true})
-	if err != nil {
-		return err
-	}
-	for _, it := range items {
-		t, err := dsv.TxIDFromBytes(it.Key[2:])
-		if err != nil {
-			return err
-		}
+	for _, t := range r.part(p).index.older(e-overdue, sweepAtOnce) {
 		status, err := meta.LookupTx(tx, t)
 		if err != nil {
 			return err
@@ -133,6 +112,7 @@ func (r *Replica) sweep(tx store.Txn, p dsv.Partition, e int64, out *applied) er
 		case meta.TxCommitted: // cannot be: the latch orders stage and COMMIT; keep the shard if it is so
 			_, err = r.dropStaged(tx, t, out)
 		default:
+			out.unstaged = append(out.unstaged, t) // also where a failed write left no row
 			err = r.dropRefused(tx, t, out)
 		}
 		if err != nil {

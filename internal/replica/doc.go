@@ -6,15 +6,17 @@
 //
 //	'r' 's' share-set(28)                     a shard, sealed at rest (seal.go)
 //	'r' 'x' txid(26)                          a staged transaction: what it will become here
-//	'r' 'k' ns 0x00 key 0x00 txid(26)         the same by key, repairs left out; empty
-//	'r' 'h' partition(2) ns 0x00 key 0x00 version(8)
+//
+// //	'r' 'h' partition(2) ns 0x00 key 0x00 version(8)
+//
 //	                                          a hole: share-set(28) since-E(8) reason(1)
 //	'r' 'i'                                   this store's id(16)
 //	'r' 'e' partition(2)                      leader epoch(4) topic id(16) of the newest applied record
 //
 // A txid begins with its partition and T0, so staged rows lie in the order of
-// their age. A row 'x' and its rows 'k' exist exactly while the transaction is
-// undecided in the applied prefix; the shard row lives on when it commits.
+// their age. A row 'x' exists exactly while the transaction is undecided in the
+// applied prefix; the shard row lives on when it commits. Memory keeps an index
+// of the rows 'x' by key (index.go).
 //
 // # Stage against apply
 //

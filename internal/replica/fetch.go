@@ -61,10 +61,15 @@ func (r *Replica) Fetch(_ context.Context, q FetchRequest) (Answer, error) {
 	if !r.part(p).joined.Load() {
 		return Answer{}, ErrNotJoined
 	}
-	a := Answer{Store: r.storeID}
+	a := Answer{Store: r.storeID, Decided: -1}
+	a.Staged = r.part(p).index.of(q.Path) // S before the snapshot: see stagedIndex
 	err = r.View(func(tx store.Txn) error {
-		if err := r.decidedAndStaged(tx, p, q.Path, &a); err != nil {
+		s, ok, err := meta.SecretIn(tx, p, q.Path)
+		if err != nil {
 			return err
+		}
+		if ok {
+			a.Decided = s.ChangedOffset
 		}
 		if q.Set.IsZero() {
 			return nil
@@ -78,30 +83,6 @@ func (r *Replica) Fetch(_ context.Context, q FetchRequest) (Answer, error) {
 		a.Shard = nil
 	}
 	return a, err
-}
-
-func (r *Replica) decidedAndStaged(tx store.Txn, p dsv.Partition, path dsv.Path, a *Answer) error {
-	s, ok, err := meta.SecretIn(tx, p, path)
-	if err != nil {
-		return err
-	}
-	a.Decided = -1
-	if ok {
-		a.Decided = s.ChangedOffset
-	}
-	prefix := pathPrefix(path)
-	items, _, err := tx.Scan(prefix, store.Page{KeysOnly: true})
-	if err != nil {
-		return err
-	}
-	for _, it := range items {
-		t, err := dsv.TxIDFromBytes(it.Key[len(prefix):])
-		if err != nil {
-			return err
-		}
-		a.Staged = append(a.Staged, t)
-	}
-	return nil
 }
 
 func (r *Replica) readShard(tx store.Txn, set dsv.ShareSet, rank int, a *Answer) error {

@@ -23,6 +23,8 @@ type part struct {
 	barBusy bool     // one is on its way
 	barNext *barrier // waits for it
 
+	index *stagedIndex
+
 	mu       sync.Mutex
 	head     meta.Head
 	at       time.Time // when head was applied (monotonic)

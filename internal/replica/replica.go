@@ -85,7 +85,7 @@ func New(cfg Config) (*Replica, error) {
 		audits: make(chan struct{}),
 	}
 	for p := range cfg.Partitions {
-		r.parts = append(r.parts, &part{id: dsv.Partition(p)})
+		r.parts = append(r.parts, &part{id: dsv.Partition(p), index: newStagedIndex()})
 	}
 	r.control = &part{id: commitlog.Control}
 	if err := r.openStoreID(); err != nil {
@@ -145,10 +145,18 @@ func (r *Replica) loadCounters(tx store.Txn) error {
 	var bytes int64
 	err := scanAll(tx, []byte("rx"), func(it store.Item) error {
 		s, err := decodeStaged(it.Value)
-		if err == nil {
-			bytes += int64(s.bytes)
+		if err != nil {
+			return err
 		}
-		return err
+		t, err := dsv.TxIDFromBytes(it.Key[2:])
+		if err != nil || int(t.Partition) >= len(r.parts) {
+			return errRow
+		}
+		bytes += int64(s.bytes)
+		index := r.parts[t.Partition].index
+		index.begin(t, s.ns, s.ops)
+		index.written(t, true)
+		return nil
 	})
 	r.stagedB.Store(bytes)
 	return err

@@ -6,6 +6,7 @@ import (
 
 	"github.com/dsvault/dsv"
 	"github.com/dsvault/dsv/internal/meta/metapb"
+	"github.com/dsvault/dsv/internal/store"
 )
 
 var errRow = errors.New("replica: damaged row")
@@ -18,26 +19,12 @@ func stagedKey(t dsv.TxID) []byte {
 	return t.AppendBinary(append(make([]byte, 0, 2+dsv.TxIDSize), 'r', 'x'))
 }
 
-// stagedFrom is the first possible staged key of a partition at T0 >= t0.
-func stagedFrom(p dsv.Partition, t0 int64) []byte {
-	b := append(make([]byte, 0, 12), 'r', 'x')
-	b = binary.BigEndian.AppendUint16(b, uint16(p))
-	return binary.BigEndian.AppendUint64(b, uint64(max(t0, 0)))
-}
-
 func appendPath(b []byte, p dsv.Path) []byte {
 	b = append(b, p.NS.String()...)
 	b = append(b, 0)
 	b = append(b, p.Key.String()...)
 	return append(b, 0)
 }
-
-// pathPrefix is the prefix of the staged rows of one key.
-func pathPrefix(p dsv.Path) []byte {
-	return appendPath(append(make([]byte, 0, 64), 'r', 'k'), p)
-}
-
-func pathKey(p dsv.Path, t dsv.TxID) []byte { return t.AppendBinary(pathPrefix(p)) }
 
 func holePrefix(p dsv.Partition) []byte {
 	return binary.BigEndian.AppendUint16([]byte{'r', 'h'}, uint16(p))
@@ -165,6 +152,18 @@ func decodeStaged(b []byte) (*staged, error) {
 	var err error
 	s.ns, err = dsv.ParseNamespace(ns)
 	return s, err
+}
+
+// readStaged reads the row 'x' of a transaction, nil if nothing is staged.
+func readStaged(tx store.Txn, t dsv.TxID) (*staged, error) {
+	it, err := tx.Get(stagedKey(t))
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return decodeStaged(it.Value)
 }
 
 func bit(v bool) byte {

@@ -32,21 +32,22 @@ type StageOp struct {
 
 // Refusals of a holder.
 var (
-	ErrNotHolder  = dsv.E(dsv.KindInvalid, "not_holder", "this node is no holder of the namespace")
-	ErrNotJoined  = &dsv.Error{Kind: dsv.KindUnavailable, Code: dsv.CodeNotReady, Detail: "this store has not joined the partition yet"}
-	ErrTooEarly   = &dsv.Error{Kind: dsv.KindUnavailable, Code: "clock_ahead", Detail: "the transaction begins more than 10 s ahead of this node's log clock"}
-	ErrTooLate    = dsv.E(dsv.KindConflict, "settled", "the transaction is decided or expired")
-	ErrStagedFull = &dsv.Error{Kind: dsv.KindTooMany, Code: dsv.CodeTooMany, Detail: "too many bytes are staged here", RetryAfter: time.Second}
+	ErrNotHolder      = dsv.E(dsv.KindInvalid, "not_holder", "this node is no holder of the namespace")
+	ErrNotJoined      = &dsv.Error{Kind: dsv.KindUnavailable, Code: dsv.CodeNotReady, Detail: "this store has not joined the partition yet"}
+	ErrTooEarly       = &dsv.Error{Kind: dsv.KindUnavailable, Code: "clock_ahead", Detail: "the transaction begins more than 10 s ahead of this node's log clock"}
+	ErrTooLate        = dsv.E(dsv.KindConflict, "settled", "the transaction is decided or expired")
+	ErrNotCoordinator = dsv.E(dsv.KindDenied, dsv.CodeDenied, "the transaction is another coordinator's")
+	ErrStagedFull     = &dsv.Error{Kind: dsv.KindTooMany, Code: dsv.CodeTooMany, Detail: "too many bytes are staged here", RetryAfter: time.Second}
 )
 
 // Stage stores what a transaction gives this node and returns this store's id
 // once it is durable: that is the acknowledgement. Repeating it is harmless.
 // For a committed transaction it fills a hole (late fill).
 func (r *Replica) Stage(ctx context.Context, q StageRequest) (dsv.StoreID, error) {
-	p := r.part(q.Tx.Partition)
 	if r.PartitionOf(q.NS) != q.Tx.Partition {
 		return dsv.StoreID{}, dsv.Invalid("txid", "is of another partition than its namespace")
 	}
+	p := r.part(q.Tx.Partition)
 	if err := r.Usable(q.Tx.Partition); err != nil {
 		return dsv.StoreID{}, err
 	}
@@ -70,16 +71,22 @@ func (r *Replica) Stage(ctx context.Context, q StageRequest) (dsv.StoreID, error
 	return r.stageLatched(ctx, q, p, rank, rows, bytes)
 }
 
+// indexOps is what the index notes of a stage.
+func indexOps(q StageRequest) []stagedOp {
+	ops := make([]stagedOp, len(q.Ops))
+	for i, o := range q.Ops {
+		ops[i] = stagedOp{kind: o.Kind, key: o.Key}
+	}
+	return ops
+}
+
 // stageRows seals the shards and makes the rows of a stage.
 func (r *Replica) stageRows(q StageRequest, rank int) ([]store.Pair, int64, error) {
 	st := staged{coordinator: q.Coordinator, incarnation: q.Incarnation, ns: q.NS}
-	rows := make([]store.Pair, 0, 1+2*len(q.Ops))
+	rows := make([]store.Pair, 0, 1+len(q.Ops))
 	var bytes int64
 	for _, o := range q.Ops {
 		st.ops = append(st.ops, stagedOp{op: o.Op, kind: o.Kind, key: o.Key, shard: o.Shard != nil})
-		if o.Kind != metapb.OpKind_REPAIR { // a repair changes no value: readers need not see it coming
-			rows = append(rows, store.Pair{Key: pathKey(dsv.Path{NS: q.NS, Key: o.Key}, q.Tx), Value: []byte{}})
-		}
 		if o.Shard == nil {
 			continue
 		}
@@ -105,16 +112,10 @@ func (r *Replica) stageRows(q StageRequest, rank int) ([]store.Pair, int64, erro
 
 func (r *Replica) stageLatched(ctx context.Context, q StageRequest, p *part, rank int, rows []store.Pair, bytes int64) (dsv.StoreID, error) {
 	var status meta.TxStatus
-	var again bool
-	err := r.View(func(tx store.Txn) error {
-		var err error
-		if status, err = meta.LookupTx(tx, q.Tx); err != nil {
-			return err
-		}
-		_, err = tx.Get(stagedKey(q.Tx))
-		again = err == nil
-		if errors.Is(err, store.ErrNotFound) {
-			err = nil
+	var again *staged
+	err := r.View(func(tx store.Txn) (err error) {
+		if status, err = meta.LookupTx(tx, q.Tx); err == nil {
+			again, err = readStaged(tx, q.Tx)
 		}
 		return err
 	})
@@ -125,7 +126,9 @@ func (r *Replica) stageLatched(ctx context.Context, q StageRequest, p *part, ran
 		return r.storeID, r.fill(ctx, q, rank)
 	case status.State != meta.TxPending && status.State != meta.TxNone:
 		return dsv.StoreID{}, ErrTooLate
-	case again:
+	case again != nil && (again.coordinator != q.Coordinator || again.incarnation != q.Incarnation):
+		return dsv.StoreID{}, ErrNotCoordinator
+	case again != nil:
 		return r.storeID, nil
 	case status.State == meta.TxNone && q.Tx.T0+overdue < p.getHead().E:
 		return dsv.StoreID{}, ErrTooLate
@@ -136,7 +139,10 @@ func (r *Replica) stageLatched(ctx context.Context, q StageRequest, p *part, ran
 		r.stagedB.Add(-bytes)
 		return dsv.StoreID{}, ErrStagedFull
 	}
-	if err := r.put(ctx, rows); err != nil {
+	p.index.begin(q.Tx, q.NS, indexOps(q))
+	err = r.put(ctx, rows)
+	p.index.written(q.Tx, err == nil || errors.Is(err, store.ErrUnknown))
+	if err != nil {
 		r.stagedB.Add(-bytes)
 		return dsv.StoreID{}, err
 	}
@@ -149,7 +155,8 @@ func (r *Replica) stageLatched(ctx context.Context, q StageRequest, p *part, ran
 	return r.storeID, nil
 }
 
-// put writes rows without reading any.
+// put writes rows without reading any. A caller that leaves does not end it:
+// whether the rows are there must be known.
 func (r *Replica) put(ctx context.Context, rows []store.Pair) error {
 	tx, err := r.cfg.Store.Begin(store.ReadWrite)
 	if err != nil {
@@ -157,9 +164,9 @@ func (r *Replica) put(ctx context.Context, rows []store.Pair) error {
 	}
 	defer func() { _ = tx.Abort() }()
 	if err := tx.Put(rows...); err != nil {
-		return err
+		return storeError(err)
 	}
-	_, err = tx.Commit(ctx)
+	_, err = tx.Commit(context.WithoutCancel(ctx))
 	return storeError(err)
 }
 
@@ -177,6 +184,15 @@ func storeError(err error) error {
 // fill stores shards of a committed transaction where this node has a hole of
 // the very same, still current share set.
 func (r *Replica) fill(ctx context.Context, q StageRequest, rank int) error {
+	for {
+		err := r.fillOnce(ctx, q, rank)
+		if !errors.Is(err, store.ErrConflict) || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+func (r *Replica) fillOnce(ctx context.Context, q StageRequest, rank int) error {
 	tx, err := r.cfg.Store.Begin(store.ReadWrite)
 	if err != nil {
 		return err
@@ -197,7 +213,7 @@ func (r *Replica) fill(ctx context.Context, q StageRequest, rank int) error {
 	if filled == 0 {
 		return nil
 	}
-	if _, err = tx.Commit(ctx); err == nil {
+	if _, err = tx.Commit(context.WithoutCancel(ctx)); err == nil {
 		r.stats.holes.Add(-filled)
 		r.stats.shards.Add(shards)
 	}
@@ -261,7 +277,7 @@ func (r *Replica) Revoke(ctx context.Context, from dsv.NodeID, inc dsv.Incarnati
 	defer unlock()
 	for {
 		err := r.revokeOnce(ctx, from, inc, t)
-		if !errors.Is(err, store.ErrConflict) {
+		if !errors.Is(err, store.ErrConflict) || ctx.Err() != nil {
 			return err
 		}
 	}
@@ -273,19 +289,12 @@ func (r *Replica) revokeOnce(ctx context.Context, from dsv.NodeID, inc dsv.Incar
 		return err
 	}
 	defer func() { _ = tx.Abort() }()
-	it, err := tx.Get(stagedKey(t))
-	if errors.Is(err, store.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	st, err := decodeStaged(it.Value)
-	if err != nil {
+	st, err := readStaged(tx, t)
+	if err != nil || st == nil {
 		return err
 	}
 	if st.coordinator != from || st.incarnation != inc {
-		return dsv.E(dsv.KindDenied, dsv.CodeDenied, "only its coordinator may revoke a transaction")
+		return ErrNotCoordinator
 	}
 	status, err := meta.LookupTx(tx, t)
 	if err != nil {
@@ -298,7 +307,7 @@ func (r *Replica) revokeOnce(ctx context.Context, from dsv.NodeID, inc dsv.Incar
 	if err := r.dropRefused(tx, t, out); err != nil {
 		return err
 	}
-	if _, err := tx.Commit(ctx); err != nil {
+	if _, err := tx.Commit(context.WithoutCancel(ctx)); err != nil {
 		return err
 	}
 	r.publish(out)

@@ -48,17 +48,11 @@ func (r *Replica) overdue(p *part) bool {
 			late = true
 			return nil
 		}
-		if r.stats.staged.Load() == 0 {
-			return nil
+		for _, t := range p.index.older(now-overdue, sweepAtOnce) {
+			s, err := meta.LookupTx(tx, t)
+			late = late || err == nil && s.State != meta.TxPending
 		}
-		items, _, err := tx.Scan(stagedFrom(p.id, 0)[:4], store.Page{To: stagedFrom(p.id, now-overdue), Limit: sweepAtOnce, KeysOnly: true})
-		for _, it := range items {
-			if t, err := dsv.TxIDFromBytes(it.Key[2:]); err == nil {
-				s, err := meta.LookupTx(tx, t)
-				late = late || err == nil && s.State != meta.TxPending
-			}
-		}
-		return err
+		return nil
 	})
 	return late
 }
