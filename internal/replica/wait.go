@@ -2,7 +2,6 @@ package replica
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -112,7 +111,7 @@ func (w *waiters) closeAll() {
 }
 
 // ErrStopped tells that the replica stopped while somebody waited.
-var ErrStopped = errors.New("replica: stopped")
+var ErrStopped = &dsv.Error{Kind: dsv.KindUnavailable, Code: dsv.CodeNotReady, Detail: "this node has stopped"}
 
 // WaitApplied waits until the record at pos is applied here.
 func (r *Replica) WaitApplied(ctx context.Context, pos dsv.Position) error {
