@@ -56,9 +56,7 @@ func testRepairWithoutMixing(t *testing.T) {
 	if err := w.Node(down).Start(); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.WaitReady(t.Context(), down); err != nil {
-		t.Fatal(err)
-	}
+	w.ready(t, down)
 	w.whole(t)
 	read := func(i int) {
 		t.Helper()
@@ -145,9 +143,7 @@ func TestDirectoryDeleted(t *testing.T) {
 	if err := w.Node(lost).Start(); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.WaitReady(t.Context(), lost); err != nil {
-		t.Fatal(err)
-	}
+	w.ready(t, lost)
 	back := time.Since(began)
 	more := reads.Load() + 100
 	until(t, "more reads", func() error { return atLeast(&reads, more) })
