@@ -40,21 +40,28 @@ func (r *Repairer) scanLoop() {
 }
 
 func (r *Repairer) scanPartition(p dsv.Partition, pause time.Duration) {
-	holes, err := r.rep.Holes(p, scanAtOne)
-	if err != nil {
-		r.count(false, err)
-		return
-	}
-	for _, h := range holes {
-		if r.ctx.Err() != nil || r.rep.EstimateE(p) < h.Since+grace {
-			continue
-		}
-		r.refill(h)
-		select {
-		case <-r.ctx.Done():
+	var after []byte
+	for {
+		holes, next, err := r.rep.Holes(p, after, scanAtOne)
+		if err != nil {
+			r.count(false, err)
 			return
-		case <-time.After(pause):
 		}
+		for _, h := range holes {
+			if r.rep.EstimateE(p) < h.Since+grace {
+				continue
+			}
+			r.refill(h)
+			select {
+			case <-r.ctx.Done():
+				return
+			case <-time.After(pause):
+			}
+		}
+		if next == nil || r.ctx.Err() != nil {
+			return
+		}
+		after = next
 	}
 }
 

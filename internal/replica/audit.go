@@ -2,7 +2,6 @@ package replica
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/dsvault/dsv"
@@ -68,7 +67,7 @@ func (r *Replica) auditPartition(ctx context.Context, p dsv.Partition) error {
 					return err
 				}
 				if reason != 0 {
-					bad = append(bad, Hole{Path: v.Path, Version: v.Number, Set: v.ShareSet, Reason: reason})
+					bad = append(bad, Hole{Path: v.Path, Version: v.Number, Set: v.ShareSet})
 				}
 			}
 			return nil
@@ -77,8 +76,7 @@ func (r *Replica) auditPartition(ctx context.Context, p dsv.Partition) error {
 			return err
 		}
 		for _, h := range bad {
-			err := r.NoteHole(ctx, h.Path, h.Version, h.Set, h.Reason)
-			if err != nil && !errors.Is(err, store.ErrConflict) {
+			if err := r.NoteHole(ctx, h.Path, h.Version, h.Set); err != nil {
 				return err
 			}
 		}

@@ -21,7 +21,7 @@ func (r *Replica) decide(tx store.Txn, d *meta.Decision, e int64, out *applied) 
 	if st != nil {
 		for _, o := range st.ops {
 			switch {
-			case committed && o.shard:
+			case committed && o.shard && int(o.op) < len(d.Ops) && d.Ops[o.op].HasShards:
 				have[o.op] = true
 			case o.shard:
 				if err := r.dropShard(tx, dsv.ShareSet{Tx: d.Tx, Op: o.op}, out); err != nil {

@@ -76,8 +76,8 @@ func (r *Replica) Fetch(_ context.Context, q FetchRequest) (Answer, error) {
 		}
 		return r.readShard(tx, q.Set, rank, &a)
 	})
-	if err == nil && a.State == ShardDamaged {
-		r.stats.damaged.Add(1)
+	if err == nil && (a.State == ShardDamaged || a.State == ShardMissing) {
+		r.doubt(q.Path, q.Set, a.State)
 	}
 	if q.Probe {
 		a.Shard = nil
@@ -105,47 +105,4 @@ func (r *Replica) readShard(tx store.Txn, set dsv.ShareSet, rank int, a *Answer)
 	}
 	a.State, a.Shard = ShardGood, b
 	return nil
-}
-
-// NoteHole records that this node's shard of a version is missing or damaged,
-// as a reader or the audit found, where the version is still what they saw.
-func (r *Replica) NoteHole(ctx context.Context, path dsv.Path, version uint64, set dsv.ShareSet, reason HoleReason) error {
-	tx, err := r.cfg.Store.Begin(store.ReadWriteReserve)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tx.Abort() }()
-	v, ok, err := meta.LookupVersion(tx, path, version)
-	if err != nil || !ok || v.Destroyed || v.ShareSet != set {
-		return err
-	}
-	out := &applied{}
-	h := Hole{Path: path, Version: version, Set: set, Since: v.ShareSetE, Reason: reason}
-	if err := r.putHole(tx, set.Tx.Partition, h, out); err != nil {
-		return err
-	}
-	if _, err := tx.Commit(ctx); err != nil {
-		return err
-	}
-	r.publish(out)
-	return nil
-}
-
-// Holes pages through this node's holes of one partition.
-func (r *Replica) Holes(p dsv.Partition, limit int) (holes []Hole, err error) {
-	err = r.View(func(tx store.Txn) error {
-		items, _, err := tx.Scan(holePrefix(p), store.Page{Limit: limit})
-		if err != nil {
-			return err
-		}
-		for _, it := range items {
-			h, err := decodeHole(it.Key, it.Value)
-			if err != nil {
-				return err
-			}
-			holes = append(holes, h)
-		}
-		return nil
-	})
-	return holes, err
 }

@@ -12,8 +12,9 @@ import (
 	"github.com/dsvault/dsv/internal/store"
 )
 
-// openStoreID reads the store's id, or gives it a new one where there is none
-// or the last close was not clean.
+// openStoreID reads the store's id, or gives it a new one where there is none,
+// the last close was not clean, or another process took this node's place
+// meanwhile: an id comes into force once only.
 func (r *Replica) openStoreID() error {
 	tx, err := r.cfg.Store.Begin(store.ReadWriteReserve)
 	if err != nil {
@@ -24,7 +25,11 @@ func (r *Replica) openStoreID() error {
 	switch {
 	case err == nil && len(it.Value) == len(r.storeID) && r.cfg.Clean:
 		copy(r.storeID[:], it.Value)
-		return nil
+		replaced, err := r.wasReplaced(tx)
+		if err != nil || !replaced {
+			return err
+		}
+		r.cfg.Clean = false
 	case err != nil && !errors.Is(err, store.ErrNotFound):
 		return err
 	}
@@ -34,6 +39,15 @@ func (r *Replica) openStoreID() error {
 	}
 	_, err = tx.Commit(context.Background())
 	return err
+}
+
+func (r *Replica) wasReplaced(tx store.Txn) (bool, error) {
+	for _, p := range r.parts {
+		if yes, err := meta.Replaced(tx, p.id, r.storeID); err != nil || yes {
+			return yes, err
+		}
+	}
+	return false, nil
 }
 
 // joinEvery is the pause before a JOIN that did not take effect is looked at
@@ -92,7 +106,7 @@ func (r *Replica) joinOne(ctx context.Context, p *part, sent, ends map[dsv.Parti
 		return
 	}
 	applied := p.getHead().Offset
-	if at, ok := sent[p.id]; ok && applied <= at && !r.cfg.Log.Silent(p.id) {
+	if at, ok := sent[p.id]; ok && applied <= at && !p.joinLost.Swap(false) {
 		return // the one sent is still on its way
 	}
 	var replaces []byte
@@ -109,7 +123,12 @@ func (r *Replica) joinOne(ctx context.Context, p *part, sent, ends map[dsv.Parti
 	rec := &metapb.Record{Version: 1, Body: &metapb.Record_Join{Join: &metapb.Join{
 		Node: string(r.cfg.Node), StoreId: r.storeID[:], Replaces: replaces,
 	}}}
-	if r.append(p.id, rec, nil) == nil {
+	err = r.append(p.id, rec, func(_ int64, err error) {
+		if err != nil {
+			p.joinLost.Store(true)
+		}
+	})
+	if err == nil {
 		sent[p.id] = applied
 	}
 }

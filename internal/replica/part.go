@@ -17,6 +17,7 @@ type part struct {
 	stores   atomic.Pointer[map[dsv.NodeID]dsv.StoreID]
 	joined   atomic.Bool
 	diverged atomic.Pointer[string]
+	joinLost atomic.Bool // the log says that our last JOIN may not have reached it
 	ticked   atomic.Bool // a TICK of this process was applied here: E is fresh
 
 	barMu   sync.Mutex

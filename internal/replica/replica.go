@@ -49,7 +49,10 @@ type Replica struct {
 	audits  chan struct{} // closed when the audit after an unclean close is done
 
 	cancel  context.CancelFunc
+	ownMu   sync.Mutex // guards ended, and that nothing joins wg after it
+	ended   bool
 	wg      sync.WaitGroup
+	suspect chan suspicion
 	failed  chan struct{} // it stopped by itself
 	done    chan struct{} // it stopped
 	fatal   atomic.Pointer[error]
@@ -83,6 +86,8 @@ func New(cfg Config) (*Replica, error) {
 		failed: make(chan struct{}),
 		done:   make(chan struct{}),
 		audits: make(chan struct{}),
+
+		suspect: make(chan suspicion, maxSuspects),
 	}
 	for p := range cfg.Partitions {
 		r.parts = append(r.parts, &part{id: dsv.Partition(p), index: newStagedIndex()})
@@ -193,15 +198,28 @@ func (r *Replica) Start(ctx context.Context) error {
 	if err := r.cfg.Log.Start(from); err != nil {
 		return err
 	}
-	for _, loop := range []func(context.Context){r.applyLoop, r.joinLoop, r.tickLoop, r.auditOnce} {
-		r.wg.Go(func() { loop(ctx) })
+	for _, loop := range []func(context.Context){r.applyLoop, r.joinLoop, r.tickLoop, r.auditOnce, r.suspectLoop} {
+		r.own(func() { loop(ctx) })
 	}
 	return nil
+}
+
+// own runs f on a goroutine that Close waits for; false: it is closing.
+func (r *Replica) own(f func()) bool {
+	r.ownMu.Lock()
+	defer r.ownMu.Unlock()
+	if !r.ended {
+		r.wg.Go(f)
+	}
+	return !r.ended
 }
 
 // Close ends all work; it neither closes the log nor the store.
 func (r *Replica) Close() error {
 	r.closing.Do(func() {
+		r.ownMu.Lock()
+		r.ended = true
+		r.ownMu.Unlock()
 		if r.cancel != nil {
 			r.cancel()
 		}

@@ -143,12 +143,17 @@ func (r *Replica) PutSetting(ctx context.Context, s *metapb.Setting) error {
 	select {
 	case err = <-done:
 	case <-ctx.Done():
-		return &dsv.Error{Kind: dsv.KindUnknownOutcome, Code: dsv.CodeOutcomeUnknown, Detail: "the setting was handed to the log and is not applied yet; list the settings to learn its outcome"}
+		err = ctx.Err()
 	}
-	if err != nil {
-		return logError(err)
+	if err != nil { // it may be in the log all the same
+		return &dsv.Error{Kind: dsv.KindUnknownOutcome, Code: dsv.CodeOutcomeUnknown, Err: err,
+			Detail: "the setting was handed to the log and is not applied yet; list the settings to learn its outcome"}
 	}
-	return r.WaitApplied(ctx, dsv.Position{Partition: commitlog.Control, Offset: offset})
+	if err := r.WaitApplied(ctx, dsv.Position{Partition: commitlog.Control, Offset: offset}); err != nil {
+		return &dsv.Error{Kind: dsv.KindUnknownOutcome, Code: dsv.CodeOutcomeUnknown, Err: err,
+			Detail: "the setting is in the log and not applied here yet; list the settings to learn its outcome"}
+	}
+	return nil
 }
 
 // Tokens lists the tokens in force by id.

@@ -62,6 +62,7 @@ func (r *Replica) Stage(ctx context.Context, q StageRequest) (dsv.StoreID, error
 	if !p.joined.Load() {
 		return dsv.StoreID{}, ErrNotJoined
 	}
+	r.awaitClock(ctx, p, q.Tx.T0)
 	rows, bytes, err := r.stageRows(q, rank)
 	if err != nil {
 		return dsv.StoreID{}, err
@@ -78,6 +79,34 @@ func indexOps(q StageRequest) []stagedOp {
 		ops[i] = stagedOp{kind: o.Kind, key: o.Key}
 	}
 	return ops
+}
+
+// clockFor bounds how long a stage waits for this node's log clock.
+const clockFor = 500 * time.Millisecond
+
+// awaitClock lets a stage wait for the record that its coordinator took T0
+// from: after a quiet time it can be here before that record is.
+func (r *Replica) awaitClock(ctx context.Context, p *part, t0 int64) {
+	if t0 <= p.estimate()+overdue {
+		return
+	}
+	limit := time.NewTimer(clockFor)
+	defer limit.Stop()
+	for t0 > p.estimate()+overdue {
+		c := p.until(p.getHead().Offset + 1)
+		if c == nil {
+			continue
+		}
+		select {
+		case <-c:
+			continue
+		case <-limit.C:
+		case <-ctx.Done():
+		case <-r.done:
+		}
+		p.forget(c)
+		return
+	}
 }
 
 // stageRows seals the shards and makes the rows of a stage.

@@ -223,7 +223,7 @@ func TestDecisionMovesRows(t *testing.T) {
 		}
 		quiet(t, n, 1, 0)
 		quiet(t, other, 0, 1)
-		holes, err := other.Rep.Holes(0, 10)
+		holes, _, err := other.Rep.Holes(0, nil, 10)
 		if err != nil || len(holes) != 1 || holes[0].Set != h1.Set(0) || holes[0].Version != 1 || holes[0].Reason != replica.HoleMissing {
 			t.Fatalf("holes %+v, %v", holes, err)
 		}
@@ -250,7 +250,7 @@ func TestDecisionMovesRows(t *testing.T) {
 		if a, _ := h1.Answer(1, 0); a.State != replica.ShardMissing || a.Decided != off {
 			t.Errorf("the old share set: %+v", a)
 		}
-		holes, _ = n.Rep.Holes(0, 10)
+		holes, _, _ = n.Rep.Holes(0, nil, 10)
 		if len(holes) != 1 || holes[0].Set != rep.Set(0) {
 			t.Errorf("holes %+v, want one of the repair's share set", holes)
 		}

@@ -77,21 +77,33 @@ func tickRecord() *metapb.Record {
 var ErrLogSilent = &dsv.Error{Kind: dsv.KindUnavailable, Code: dsv.CodeLogUnavailable, Phase: dsv.PhaseOrdering,
 	Detail: "the ordered log does not answer; nothing took effect", RetryAfter: time.Second}
 
+// watchEvery is how often who waits for the log looks whether it fell silent.
+const watchEvery = 50 * time.Millisecond
+
 // Barrier appends a TICK after the call began and waits until it is applied
 // here: everything that was in the log before is then known. Callers that
-// arrive while one is under way share the NEXT one, never the current.
+// arrive while one is under way share the NEXT one, never the current. A log
+// that is silent ends the wait.
 func (r *Replica) Barrier(ctx context.Context, p dsv.Partition) (dsv.Position, error) {
 	if err := r.Usable(p); err != nil {
 		return dsv.Position{}, err
 	}
 	b := r.barrierOf(p)
-	select {
-	case <-b.done:
-		return b.pos, b.err
-	case <-ctx.Done():
-		return dsv.Position{}, ErrLogSilent
-	case <-r.done:
-		return dsv.Position{}, ErrStopped
+	watch := time.NewTicker(watchEvery)
+	defer watch.Stop()
+	for {
+		select {
+		case <-b.done:
+			return b.pos, b.err
+		case <-ctx.Done():
+			return dsv.Position{}, ErrLogSilent
+		case <-r.done:
+			return dsv.Position{}, ErrStopped
+		case <-watch.C:
+			if r.cfg.Log.Silent(p) {
+				return dsv.Position{}, ErrLogSilent
+			}
+		}
 	}
 }
 
@@ -111,63 +123,48 @@ func (r *Replica) barrierOf(p dsv.Partition) *barrier {
 		return pt.barNext
 	}
 	b := &barrier{done: make(chan struct{})}
-	if pt.barBusy {
+	switch {
+	case pt.barBusy:
 		pt.barNext = b
-		return b
+	case r.own(func() { r.runBarriers(pt, b) }):
+		pt.barBusy = true
+	default:
+		b.err = ErrStopped
+		close(b.done)
 	}
-	pt.barBusy = true
-	r.sendBarrier(pt, b)
 	return b
 }
 
-// sendBarrier runs with barMu held. The client library answers even a record
-// that it cannot deliver only after a while, so a silent log ends it at once.
-func (r *Replica) sendBarrier(pt *part, b *barrier) {
-	err := r.append(pt.id, tickRecord(), func(offset int64, err error) {
-		b.pos = dsv.Position{Partition: pt.id, Offset: offset}
-		if err != nil {
-			r.endBarrier(pt, b, logError(err))
-			return
-		}
-		if c := pt.until(offset); c != nil {
-			r.wg.Go(func() {
-				select {
-				case <-c:
-					r.endBarrier(pt, b, nil)
-				case <-r.done:
-					r.endBarrier(pt, b, ErrStopped)
-				}
-			})
-			return
-		}
-		r.endBarrier(pt, b, nil)
-	})
-	if err != nil {
-		pt.barBusy = false
-		b.err = logError(err)
+// runBarriers sends a barrier, and those that callers asked for meanwhile.
+func (r *Replica) runBarriers(pt *part, b *barrier) {
+	for b != nil {
+		b.pos, b.err = r.sendBarrier(pt.id)
 		close(b.done)
-		if next := pt.barNext; next != nil {
-			pt.barNext = nil
-			next.err = b.err
-			close(next.done)
-		}
+		pt.barMu.Lock()
+		b, pt.barNext = pt.barNext, nil
+		pt.barBusy = b != nil
+		pt.barMu.Unlock()
 	}
 }
 
-func (r *Replica) endBarrier(pt *part, b *barrier, err error) {
-	pt.barMu.Lock()
-	defer pt.barMu.Unlock()
-	b.err = err
-	close(b.done)
-	pt.barBusy = false
-	if next := pt.barNext; next != nil {
-		pt.barNext = nil
-		pt.barBusy = true
-		r.wg.Go(func() { // not on the goroutine that tells of appends
-			pt.barMu.Lock()
-			defer pt.barMu.Unlock()
-			r.sendBarrier(pt, next)
-		})
+func (r *Replica) sendBarrier(p dsv.Partition) (dsv.Position, error) {
+	type appended struct {
+		offset int64
+		err    error
+	}
+	done := make(chan appended, 1)
+	if err := r.append(p, tickRecord(), func(offset int64, err error) { done <- appended{offset, err} }); err != nil {
+		return dsv.Position{}, logError(err)
+	}
+	select {
+	case a := <-done:
+		if a.err != nil {
+			return dsv.Position{}, logError(a.err)
+		}
+		pos := dsv.Position{Partition: p, Offset: a.offset}
+		return pos, r.WaitApplied(context.Background(), pos)
+	case <-r.done:
+		return dsv.Position{}, ErrStopped
 	}
 }
 
