@@ -39,18 +39,24 @@ type Options struct {
 	Heap       string
 	Env        []string // of the nodes
 	Out        io.Writer
+	// Front, where set, is told of each port that processes use among
+	// themselves ("n1 peer", "n1 gossip" with UDP as well, "k1 keeper", and
+	// "broker" with the embedded one): the address that the others dial, and the
+	// one where the process listens. It stands between the two from then on.
+	Front func(what, dialled, listens string) error
 }
 
 // Cluster is a running one.
 type Cluster struct {
-	opt     Options
-	lay     setup.Layout
-	topo    setup.Topology
-	kafka   *kafka.Cluster
-	broker  *Process
-	nodes   []*Process
-	keepers []*Process
-	roots   *tls.Config
+	opt      Options
+	lay      setup.Layout
+	topo     setup.Topology
+	kafka    *kafka.Cluster
+	broker   *Process
+	brokerAt string // where it listens
+	nodes    []*Process
+	keepers  []*Process
+	roots    *tls.Config
 }
 
 // Start makes a new cluster and returns when every node serves.
@@ -146,23 +152,45 @@ func (c *Cluster) start(ctx context.Context) error {
 // plan takes free ports and describes the processes.
 func (c *Cluster) plan() error {
 	brokers := max(c.opt.Kafka, 1)
-	ports, err := freePorts(3*c.opt.Nodes + c.opt.Keepers + 30)
+	ports, err := freePorts(5*c.opt.Nodes + 2*c.opt.Keepers + 30)
 	if err != nil {
 		return err
 	}
 	take := func() int { p := ports[0]; ports = ports[1:]; return p }
+	// behind is where a process listens whose port others know.
+	behind := func(what string, port int) (string, error) {
+		if c.opt.Front == nil {
+			return loopback(port), nil
+		}
+		listens := loopback(take())
+		return listens, c.opt.Front(what, loopback(port), listens)
+	}
 	q := c.opt.Quorum
 	c.topo = setup.Topology{Cluster: "test", Quorum: node.QuorumConfig{N: q.N, K: q.K, W: q.W}, Partitions: c.opt.Partitions, BrokerTLS: true, Threshold: 2}
 	for i := range c.opt.Nodes {
 		id := dsv.NodeID("n" + strconv.Itoa(i+1))
-		c.topo.Nodes = append(c.topo.Nodes, setup.Node{ID: id, Host: "127.0.0.1", Ports: setup.Ports{API: take(), Peer: take(), Gossip: take()}})
-		c.nodes = append(c.nodes, c.process(string(id), c.opt.Env, "serve", "--config", c.lay.NodeConfig(id)))
+		n := setup.Node{ID: id, Host: "127.0.0.1", Ports: setup.Ports{API: take(), Peer: take(), Gossip: take()}}
+		peer, err1 := behind(string(id)+" peer", n.Ports.Peer)
+		gossip, err2 := behind(string(id)+" gossip", n.Ports.Gossip)
+		if err := errors.Join(err1, err2); err != nil {
+			return err
+		}
+		env := c.opt.Env
+		if c.opt.Front != nil {
+			env = append([]string{"DSV_PEER_LISTEN=" + peer, "DSV_GOSSIP_LISTEN=" + gossip}, env...)
+		}
+		c.topo.Nodes = append(c.topo.Nodes, n)
+		c.nodes = append(c.nodes, c.process(string(id), env, "serve", "--config", c.lay.NodeConfig(id)))
 	}
 	for i := range c.opt.Keepers {
 		id, port := dsv.NodeID("k"+strconv.Itoa(i+1)), take()
 		c.topo.Keepers = append(c.topo.Keepers, setup.Keeper{ID: id, Host: "127.0.0.1", Port: port})
+		listens, err := behind(string(id)+" keeper", port)
+		if err != nil {
+			return err
+		}
 		f := setup.Identity(c.lay.Keeper(id))
-		c.keepers = append(c.keepers, c.process(string(id), nil, "keeper", "--listen", loopback(port), "--ca", f.CA, "--cert", f.Cert, "--key", f.Key))
+		c.keepers = append(c.keepers, c.process(string(id), nil, "keeper", "--listen", listens, "--ca", f.CA, "--cert", f.Cert, "--key", f.Key))
 	}
 	if c.opt.Kafka > 0 {
 		base, err := freeBlock(10*brokers + 10)
@@ -174,10 +202,13 @@ func (c *Cluster) plan() error {
 		}
 		return nil
 	}
-	addr := loopback(take())
-	c.topo.Brokers = []string{addr}
+	port := take()
+	c.topo.Brokers = []string{loopback(port)}
+	if c.brokerAt, err = behind("broker", port); err != nil {
+		return err
+	}
 	f := setup.Identity(c.lay.Broker())
-	c.broker = c.process("broker", nil, "broker", "--listen", addr, "--data-dir", filepath.Join(c.opt.Dir, "broker"), "--ca", f.CA, "--cert", f.Cert, "--key", f.Key)
+	c.broker = c.process("broker", nil, "broker", "--listen", c.brokerAt, "--advertise", c.topo.Brokers[0], "--data-dir", filepath.Join(c.opt.Dir, "broker"), "--ca", f.CA, "--cert", f.Cert, "--key", f.Key)
 	return nil
 }
 
@@ -228,7 +259,7 @@ func (c *Cluster) startLog(ctx context.Context) error {
 		if err := c.broker.Start(); err != nil {
 			return err
 		}
-		return c.waitPort(ctx, c.topo.Brokers[0], c.broker)
+		return c.waitPort(ctx, c.brokerAt, c.broker)
 	}
 	_, port, err := net.SplitHostPort(c.topo.Brokers[0])
 	if err != nil {
@@ -377,7 +408,7 @@ func (c *Cluster) StartLog(ctx context.Context) error {
 		if err := c.broker.Start(); err != nil {
 			return err
 		}
-		return c.waitPort(ctx, c.topo.Brokers[0], c.broker)
+		return c.waitPort(ctx, c.brokerAt, c.broker)
 	}
 	var errs []error
 	for i := 1; i <= c.opt.Kafka; i++ {
