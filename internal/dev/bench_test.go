@@ -51,6 +51,13 @@ func BenchmarkPath(b *testing.B) {
 			}
 		})
 	})
+	b.Run("create-alone", func(b *testing.B) {
+		for range b.N {
+			if _, err := cl.Create(b.Context(), name(seq.Add(1)), value(), nil); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 	for range 200 {
 		if _, err := cl.Create(b.Context(), name(seq.Add(1)), value(), nil); err != nil {
 			b.Fatal(err)
