@@ -76,26 +76,29 @@ func (c *Coordinator) ready(ctx context.Context, q Read, qu *question) (notFinal
 			return false, dsv.Invalid("DSV-Min-Position", "is of another partition than the namespace")
 		}
 		qu.proofBy = proofDone
-		return false, c.untilPosition(ctx, *q.MinPosition)
+		err := c.untilPosition(ctx, *q.MinPosition)
+		return c.notFinal(q, p), err
 	case q.Consistency == Local:
 		qu.proofBy = proofDone
-		return !q.At.IsZero() && q.At.UnixMicro() >= c.rep.Head(p).T, nil
+		return c.notFinal(q, p), nil
 	case q.Consistency == Index:
 		qu.proofBy = proofDone
-		if err := c.untilEnd(ctx, p); err != nil {
-			return false, err
-		}
-		return !q.At.IsZero() && q.At.UnixMicro() >= c.rep.Head(p).T, nil
-	case !q.At.IsZero():
-		// Below T the answer never changes; at or past it a barrier moves T.
+		err := c.untilEnd(ctx, p)
+		return c.notFinal(q, p), err
+	case c.notFinal(q, p):
+		// At or past T a barrier moves T; below it the answer changes no more
+		// but by a destroy, so it is proven like any other.
 		qu.proofBy = proofDone
-		if q.At.UnixMicro() < c.rep.Head(p).T {
-			return false, nil
-		}
 		_, err := c.rep.Barrier(ctx, p)
-		return q.At.UnixMicro() >= c.rep.Head(p).T, err
+		return c.notFinal(q, p), err
 	}
 	return false, nil
+}
+
+// notFinal reports whether a read asks for an instant at or past the log clock
+// as this node has applied it: its answer may still change.
+func (c *Coordinator) notFinal(q Read, p dsv.Partition) bool {
+	return !q.At.IsZero() && q.At.UnixMicro() >= c.rep.Head(p).T
 }
 
 func (c *Coordinator) untilPosition(ctx context.Context, pos dsv.Position) error {

@@ -16,7 +16,8 @@ import (
 const (
 	hedgeAfter = 8 * time.Millisecond // no answer: ask the rest
 	settleFor  = 4 * time.Millisecond // a staged transaction's decision is normally on its way
-	maxRounds  = 8                    // share sets that were switched under one read
+	behindFor  = 50 * time.Millisecond
+	maxRounds  = 8 // share sets that were switched under one read
 )
 
 // question is what a read asks of one key. pick evaluates it on a snapshot.
@@ -251,6 +252,9 @@ func (r *reading) next(ctx context.Context) (more bool, err error) {
 }
 
 func (r *reading) take(rep peer.Reply) {
+	if _, again := r.states[rep.Rank]; again {
+		return // k answers are those of k holders
+	}
 	if rep.Err != nil {
 		if k := dsv.KindOf(rep.Err); r.failed == nil || k == dsv.KindDenied || k == dsv.KindUnauthenticated {
 			r.failed = rep.Err
@@ -326,30 +330,42 @@ func (r *reading) lookAgain(ctx context.Context) error {
 
 // settle waits until this node knows everything the answers name.
 func (r *reading) settle(ctx context.Context) error {
-	pos := dsv.Position{Partition: r.part, Offset: r.maxD}
-	if err := r.wait(ctx, pos); err != nil {
+	caught, err := r.catchUp(ctx)
+	if err != nil {
 		return err
 	}
-	open, err := r.undecided()
-	if err != nil || len(open) == 0 {
-		return err
-	}
-	if r.c.awaitDecisions(ctx, open, r.q.prepared) {
-		return nil
+	if caught {
+		open, err := r.undecided()
+		if err != nil || len(open) == 0 {
+			return err
+		}
+		if r.c.awaitDecisions(ctx, open, r.q.prepared) {
+			return nil
+		}
 	}
 	_, err = r.c.rep.Barrier(ctx, r.part)
 	return err
 }
 
-func (r *reading) wait(ctx context.Context, pos dsv.Position) error {
-	switch err := r.c.rep.WaitApplied(ctx, pos); {
-	case err == nil:
-		return nil
-	case errors.Is(err, replica.ErrStopped):
-		return r.c.rep.Usable(r.part)
-	default:
-		return replica.ErrLogSilent
+// catchUp waits until this node has applied up to the largest d, for a while:
+// what is in the log is normally on its way here, and a holder may name an
+// offset that no log has. A barrier then proves as much.
+func (r *reading) catchUp(ctx context.Context) (bool, error) {
+	if r.c.rep.Applied(r.part) >= r.maxD {
+		return true, nil
 	}
+	short, cancel := context.WithTimeout(ctx, behindFor)
+	defer cancel()
+	err := r.c.rep.WaitApplied(short, dsv.Position{Partition: r.part, Offset: r.maxD})
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, replica.ErrStopped):
+		return false, err
+	case ctx.Err() != nil:
+		return false, replica.ErrLogSilent
+	}
+	return false, nil
 }
 
 // undecided are the transactions of S whose decision is not applied here.
@@ -458,12 +474,16 @@ func (r *reading) exhausted(ctx context.Context) error {
 
 // moved reports whether what this node can apply now changes the share set.
 func (r *reading) moved(ctx context.Context) bool {
-	if r.wait(ctx, dsv.Position{Partition: r.part, Offset: r.maxD}) != nil {
+	caught, err := r.catchUp(ctx)
+	if err == nil && !caught {
+		_, err = r.c.rep.Barrier(ctx, r.part)
+	}
+	if err != nil {
 		return false
 	}
 	before := r.ch.set()
 	var now choice
-	err := r.c.rep.View(func(tx store.Txn) (err error) {
+	err = r.c.rep.View(func(tx store.Txn) (err error) {
 		now, err = r.q.pick(tx)
 		return err
 	})

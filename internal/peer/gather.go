@@ -2,6 +2,7 @@ package peer
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -39,18 +40,18 @@ type Gathering struct {
 func (p *Peers) Gather(ctx context.Context, holders []dsv.NodeID, q replica.FetchRequest, proof Proof) *Gathering {
 	g := &Gathering{peers: p, ctx: ctx, req: q, proof: proof, holders: holders,
 		replies: make(chan Reply, len(holders)), queue: make([]int, 0, len(holders))}
-	for i, h := range holders {
-		if h == p.self {
+	var rest []int
+	for i, h := range holders { // each once, whatever becomes of its connection meanwhile
+		switch {
+		case h == p.self:
+			g.queue = slices.Insert(g.queue, 0, i)
+		case p.pool.Connected(h):
 			g.queue = append(g.queue, i)
+		default:
+			rest = append(rest, i)
 		}
 	}
-	for _, connected := range []bool{true, false} {
-		for i, h := range holders {
-			if h != p.self && p.pool.Connected(h) == connected {
-				g.queue = append(g.queue, i)
-			}
-		}
-	}
+	g.queue = append(g.queue, rest...)
 	return g
 }
 
@@ -92,7 +93,7 @@ func (g *Gathering) askLocal(rank int) {
 	if rep := g.peers.rep.Load(); rep != nil {
 		r.Answer, r.Err = rep.Fetch(g.ctx, g.req)
 	} else {
-		r.Err = ErrNotConnected
+		r.Err = errSealed
 	}
 	g.replies <- r
 }
@@ -152,6 +153,7 @@ func (g *Gathering) Next(ctx context.Context, hedge time.Duration) (Reply, bool)
 // Leave ends the use of the gathering as Close does, but hands replies that
 // still come to late, which must not block.
 func (g *Gathering) Leave(late func(Reply)) {
+	clear(g.frame)
 	g.late.Store(&late)
 	g.passOn()
 }
@@ -170,6 +172,7 @@ func (g *Gathering) passOn() {
 
 // Close drops what is outstanding.
 func (g *Gathering) Close() {
+	clear(g.frame) // the caller's token is in it
 	for _, c := range g.cancels {
 		c()
 	}

@@ -33,19 +33,20 @@ func (p *Peers) Reachable(n dsv.NodeID) bool { return n == p.self || p.pool.Conn
 func (p *Peers) Pool() *Pool { return p.pool }
 
 // Stage asks one holder to store its part. done is called once, with the
-// holder's store id when the part is durable there.
+// holder's store id when the part is durable there; for this node itself that
+// is before Stage returns.
 func (p *Peers) Stage(ctx context.Context, to dsv.NodeID, q replica.StageRequest, proof Proof, done func(dsv.StoreID, error)) (cancel func()) {
 	if to == p.self {
-		rep := p.rep.Load()
-		ctx, stop := context.WithCancel(ctx)
-		go func() {
-			id, err := rep.Stage(ctx, q)
-			done(id, err)
-			stop()
-		}()
-		return stop
+		if rep := p.rep.Load(); rep != nil {
+			done(rep.Stage(ctx, q))
+		} else {
+			done(dsv.StoreID{}, errSealed)
+		}
+		return func() {}
 	}
-	return p.pool.Go(to, kindStage, encodeStage(q, proof), func(resp []byte, err error) {
+	frame := encodeStage(q, proof)
+	defer clear(frame) // Go copies it
+	return p.pool.Go(to, kindStage, frame, func(resp []byte, err error) {
 		var id dsv.StoreID
 		if err == nil && len(resp) != len(id) {
 			err = errMessage
@@ -54,6 +55,8 @@ func (p *Peers) Stage(ctx context.Context, to dsv.NodeID, q replica.StageRequest
 		done(id, err)
 	})
 }
+
+var errSealed = &dsv.Error{Kind: dsv.KindUnavailable, Code: dsv.CodeSealed, Detail: "this node is sealed"}
 
 // Revoke asks a holder to drop what was staged there; nobody waits for it.
 func (p *Peers) Revoke(ctx context.Context, to dsv.NodeID, t dsv.TxID, inc dsv.Incarnation) {
@@ -69,7 +72,11 @@ func (p *Peers) Revoke(ctx context.Context, to dsv.NodeID, t dsv.TxID, inc dsv.I
 // Info asks a member about its copy.
 func (p *Peers) Info(ctx context.Context, to dsv.NodeID) (Info, error) {
 	if to == p.self {
-		return infoOf(p.rep.Load()), nil
+		rep := p.rep.Load()
+		if rep == nil {
+			return Info{}, errSealed
+		}
+		return infoOf(rep), nil
 	}
 	resp, err := p.pool.Call(ctx, to, kindInfo, nil)
 	if err != nil {

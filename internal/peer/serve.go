@@ -19,7 +19,7 @@ const serveTimeout = 5 * time.Second
 func (p *Peers) Serve(ctx context.Context, from dsv.NodeID, kind byte, req []byte) ([]byte, error) {
 	rep := p.rep.Load()
 	if rep == nil {
-		return nil, &dsv.Error{Kind: dsv.KindUnavailable, Code: dsv.CodeSealed, Detail: "this node is sealed"}
+		return nil, errSealed
 	}
 	ctx, cancel := context.WithTimeout(ctx, serveTimeout)
 	defer cancel()

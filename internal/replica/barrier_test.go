@@ -173,7 +173,7 @@ func TestPutSettingOutcome(t *testing.T) {
 // coordinator took T0 from: the holder waits for that.
 func TestFirstStageAfterAQuietTime(t *testing.T) {
 	bubble(t, core.Options{}, func(t *testing.T, c *core.Cluster) {
-		time.Sleep(time.Hour)
+		time.Sleep(3 * time.Minute)
 		n := c.Nodes[4]
 		n.Stop()
 		n.Start()

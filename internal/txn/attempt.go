@@ -2,10 +2,12 @@ package txn
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
 	"github.com/dsvault/dsv"
+	"github.com/dsvault/dsv/internal/commitlog"
 	"github.com/dsvault/dsv/internal/meta"
 	"github.com/dsvault/dsv/internal/meta/metapb"
 	"github.com/dsvault/dsv/internal/replica"
@@ -53,8 +55,10 @@ type attempt struct {
 	gateOpen   bool
 	handed     bool
 	resent     bool
-	early      bool // a COMMIT of ours was void: it overtook its PREPARE, or that was void
-	void       bool // our PREPARE was void
+	early      bool   // a COMMIT of ours was void: it overtook its PREPARE, or that was void
+	void       string // our PREPARE was void: why
+
+	gates sync.WaitGroup // the gate
 
 	mu   sync.Mutex // guards over against callbacks of late acknowledgements
 	over bool
@@ -70,7 +74,10 @@ func (a *attempt) run(ctx context.Context) (Result, error) {
 	events, stop := a.r.rep.Follow(a.tx)
 	defer stop()
 	actx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	defer func() {
+		cancel()
+		a.gates.Wait() // it reads what the caller wipes after the answer
+	}()
 	a.prepAck = make(chan error, 1)
 	a.prepared = make(chan struct{})
 	if err := a.start(actx); err != nil {
@@ -136,24 +143,31 @@ func (a *attempt) start(ctx context.Context) error {
 	}
 	a.gate = make(chan gateMsg, 1)
 	at := Attempt{Tx: a.tx, Prepared: a.prepared}
-	go func() {
+	a.gates.Go(func() {
 		v, err := a.req.Gate(ctx, at)
 		a.gate <- gateMsg{v, err}
-	}()
+	})
 	return nil
 }
 
+// logRefusal is why the log did not even take a record: nothing took effect.
 func logRefusal(err error) error {
 	if e := dsv.AsError(err); e.Kind != dsv.KindInternal {
 		return e
 	}
 	e := *replica.ErrLogSilent
+	switch {
+	case errors.Is(err, commitlog.ErrTooLarge):
+		return &dsv.Error{Kind: dsv.KindTooLarge, Code: dsv.CodeTooLarge, Detail: "the request does not fit one record of the log", Err: err}
+	case errors.Is(err, commitlog.ErrDiverged):
+		e.Code, e.Detail, e.RetryAfter = dsv.CodeLogDiverged, "this node's copy of the log diverged", 0
+	}
 	e.Err = err
 	return &e
 }
 
 func (a *attempt) send(rank int) {
-	a.r.peers.Stage(a.r.ctx, a.holders[rank], a.stageRequest(rank), a.req.Proof, func(id dsv.StoreID, err error) {
+	a.r.stage(a, rank, func(id dsv.StoreID, err error) {
 		a.mu.Lock()
 		over, late := a.over, a.late
 		if !over {
@@ -169,20 +183,35 @@ func (a *attempt) send(rank int) {
 func (a *attempt) onAck(m ackMsg) {
 	if m.err != nil {
 		a.state[m.rank] = refused
-		if a.failed == nil || dsv.KindOf(m.err) == dsv.KindDiskFull || dsv.KindOf(m.err) == dsv.KindTooMany {
+		if a.failed == nil || telling(m.err) {
 			a.failed = m.err
 		}
 		return
 	}
-	if a.state[m.rank] == acknowledged {
-		return
-	}
 	a.acked[m.rank] = m.store
-	if a.r.rep.CurrentStore(a.tx.Partition, a.holders[m.rank], m.store) {
-		a.state[m.rank] = acknowledged
+	a.countAck(m.rank)
+}
+
+// telling errors of a holder are what the caller should hear of.
+func telling(err error) bool {
+	switch dsv.KindOf(err) {
+	case dsv.KindDiskFull, dsv.KindTooMany, dsv.KindDenied, dsv.KindUnauthenticated:
+		return true
+	}
+	return false
+}
+
+// countAck counts an acknowledgement that was given under the holder's store id
+// in force here. One under an id that has not joined yet, as far as this node
+// has read, may count later; one under a replaced id never does.
+func (a *attempt) countAck(rank int) {
+	switch p, h, id := a.tx.Partition, a.holders[rank], a.acked[rank]; {
+	case a.state[rank] != asked || id == dsv.StoreID{}:
+	case a.r.rep.CurrentStore(p, h, id):
+		a.state[rank] = acknowledged
 		a.nAcked++
-	} else {
-		a.state[m.rank] = refused
+	case a.r.rep.ReplacedStore(p, h, id):
+		a.state[rank] = refused
 		a.failed = replica.ErrNotJoined
 	}
 }
@@ -196,27 +225,40 @@ func (a *attempt) onEvent(e replica.Event) (done bool, res Result, err error) {
 	case e.Prepared:
 		a.isPrepared = true
 		close(a.prepared)
-		if a.early && a.handed && !a.resent {
-			a.resent = true
-			_ = a.r.hand(a.tx.Partition, a.commitRecord(), func(int64, error) {})
-		}
+		a.resend()
 	case e.Void != "" && e.Record == 'P' && !a.isPrepared:
-		a.void = true
-	case e.Void != "" && e.Record == 'C':
+		a.void = e.Void
+	case e.Void != "" && e.Record == 'C' && a.handed:
 		a.early = true
-		if a.isPrepared && !a.resent {
-			a.resent = true
-			_ = a.r.hand(a.tx.Partition, a.commitRecord(), func(int64, error) {})
-		}
+		a.resend()
 	}
-	// PREPARE is void for its T0. A COMMIT handed over on the word of a good log
-	// is void too; the next attempt waits until that is seen.
-	if a.void && (!a.handed || a.early) {
-		a.end(false)
-		a.revoke()
-		return true, res, errAgain
+	// PREPARE is void. A COMMIT handed over on the word of a good log is void
+	// too; the next attempt waits until that is seen.
+	if a.void != "" && (!a.handed || a.early) {
+		return true, res, a.voided()
 	}
 	return false, res, nil
+}
+
+// resend hands COMMIT over once more, where the first one overtook its PREPARE.
+func (a *attempt) resend() {
+	if a.early && a.isPrepared && !a.resent {
+		a.resent = true
+		_ = a.r.hand(a.tx.Partition, a.commitRecord(), func(int64, error) {})
+	}
+}
+
+// voided ends an attempt whose PREPARE left no trace. Where a COMMIT was handed
+// over, its shards are left to expire: who knows what lands twice.
+func (a *attempt) voided() error {
+	a.end(false)
+	if !a.handed {
+		a.revoke()
+	}
+	if a.void == meta.VoidT0 || a.void == meta.VoidSeen {
+		return errAgain
+	}
+	return dsv.Invalid("request", "was refused by the log ("+a.void+"); nothing took effect")
 }
 
 // settle turns the applied decision into the answer.
@@ -275,6 +317,9 @@ func (a *attempt) end(committed bool) {
 func (a *attempt) maybeCommit() error {
 	if a.handed {
 		return nil
+	}
+	for rank := range a.holders {
+		a.countAck(rank)
 	}
 	if a.nAcked >= a.need {
 		if !a.gateOpen || !a.prepareOK && !a.r.rep.Log().Good() {
@@ -355,6 +400,9 @@ func (a *attempt) unchanged(ctx context.Context, version uint64, events <-chan r
 				return Result{}, a.unknown()
 			case e.Decided != nil:
 				return a.settle(e)
+			case e.Void != "" && e.Record == 'P': // then the ABORT is void as well
+				a.void = e.Void
+				return Result{}, a.voided()
 			}
 		case <-ctx.Done():
 			return Result{}, a.unknown()
@@ -417,7 +465,7 @@ func (a *attempt) revoke() {
 	tx, inc := a.tx, a.r.rep.Incarnation()
 	for _, h := range a.holders {
 		if h == a.r.rep.Node() {
-			a.r.wg.Go(func() {
+			a.r.own(func() {
 				ctx, cancel := context.WithTimeout(a.r.ctx, 5*time.Second)
 				defer cancel()
 				a.r.peers.Revoke(ctx, h, tx, inc)

@@ -1,9 +1,11 @@
 package txn
 
 import (
+	"errors"
 	"time"
 
 	"github.com/dsvault/dsv"
+	"github.com/dsvault/dsv/internal/peer"
 )
 
 // lateFor is how long a holder that did not acknowledge in time is still
@@ -59,12 +61,17 @@ func (r *Runner) lateLoop() {
 }
 
 func (r *Runner) offer(f lateFill) {
-	r.peers.Stage(r.ctx, f.a.holders[f.rank], f.a.stageRequest(f.rank), f.a.req.Proof, func(_ dsv.StoreID, err error) {
-		if err != nil && dsv.KindOf(err) == dsv.KindUnavailable && time.Now().Before(f.until) {
+	r.stage(f.a, f.rank, func(_ dsv.StoreID, err error) {
+		if err != nil && passing(err) && time.Now().Before(f.until) {
 			select {
 			case r.late <- f:
 			default:
 			}
 		}
 	})
+}
+
+// passing errors of a holder may be gone at the next offer.
+func passing(err error) bool {
+	return dsv.KindOf(err) == dsv.KindUnavailable || errors.Is(err, peer.ErrConnLost) || errors.Is(err, peer.ErrNotConnected) || errors.Is(err, peer.ErrBusy)
 }

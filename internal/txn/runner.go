@@ -23,6 +23,8 @@ type Runner struct {
 
 	ctx    context.Context
 	cancel context.CancelFunc
+	mu     sync.Mutex // guards ended, and that nothing joins wg after it
+	ended  bool
 	wg     sync.WaitGroup
 	late   chan lateFill
 }
@@ -31,12 +33,25 @@ type Runner struct {
 func New(rep *replica.Replica, peers *peer.Peers, log *slog.Logger) *Runner {
 	r := &Runner{rep: rep, peers: peers, log: log, late: make(chan lateFill, 4096)}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
-	r.wg.Go(r.lateLoop)
+	r.own(r.lateLoop)
 	return r
+}
+
+// own runs f on a goroutine that Close waits for; false: it is closing.
+func (r *Runner) own(f func()) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.ended {
+		r.wg.Go(f)
+	}
+	return !r.ended
 }
 
 // Close stops late fills and waits for what the runner started.
 func (r *Runner) Close() error {
+	r.mu.Lock()
+	r.ended = true
+	r.mu.Unlock()
 	r.cancel()
 	r.wg.Wait()
 	return nil
@@ -93,6 +108,8 @@ func quorumError(have, need int, silent []string, cause error) error {
 		switch c.Kind {
 		case dsv.KindDiskFull, dsv.KindTooMany:
 			e.Kind, e.Code, e.Detail = c.Kind, c.Code, c.Detail
+		case dsv.KindDenied, dsv.KindUnauthenticated:
+			return c
 		}
 	}
 	return e
@@ -177,6 +194,19 @@ func (a *attempt) stageRequest(rank int) replica.StageRequest {
 		q.Ops = append(q.Ops, op)
 	}
 	return q
+}
+
+// stage sends one holder its part; this node stores its own on a goroutine of
+// the runner.
+func (r *Runner) stage(a *attempt, rank int, done func(dsv.StoreID, error)) {
+	to, q := a.holders[rank], a.stageRequest(rank)
+	if to != r.rep.Node() {
+		r.peers.Stage(r.ctx, to, q, a.req.Proof, done)
+		return
+	}
+	if !r.own(func() { r.peers.Stage(r.ctx, to, q, a.req.Proof, done) }) {
+		done(dsv.StoreID{}, replica.ErrStopped)
+	}
 }
 
 func (r *Runner) hand(p dsv.Partition, rec *metapb.Record, done func(int64, error)) error {
