@@ -26,16 +26,9 @@ func (c *Coordinator) Shards(ctx context.Context, s *Session, path dsv.Path) ([]
 	if err != nil {
 		return nil, err
 	}
-	var versions []meta.Version
-	err = c.rep.View(func(tx store.Txn) (err error) {
-		versions, err = meta.History(tx, path)
-		return err
-	})
+	versions, err := c.versionsOf(ctx, s, path)
 	if err != nil {
-		return nil, err
-	}
-	if len(versions) == 0 {
-		return nil, withOp(notFound(), "shards", path.String())
+		return nil, withOp(err, "shards", path.String())
 	}
 	var out []ShardStatus
 	for _, v := range versions {
@@ -44,6 +37,30 @@ func (c *Coordinator) Shards(ctx context.Context, s *Session, path dsv.Path) ([]
 		}
 	}
 	return out, nil
+}
+
+// versionsOf are the versions by a strict read; where none is possible, as this
+// node knows them: the survey is for a cluster that misses holders, too.
+func (c *Coordinator) versionsOf(ctx context.Context, s *Session, path dsv.Path) ([]meta.Version, error) {
+	var versions []meta.Version
+	qu := &question{path: path, proof: s.proof(auth.History)}
+	qu.pick = func(tx store.Txn) (ch choice, err error) {
+		versions, err = meta.History(tx, path)
+		if err == nil && len(versions) == 0 {
+			ch.err = notFound()
+		}
+		return ch, err
+	}
+	strict, cancel := context.WithTimeout(ctx, surveyHedge)
+	defer cancel()
+	a, err := c.read(strict, qu)
+	if err == nil {
+		return versions, a.err
+	}
+	if len(versions) > 0 && dsv.KindOf(err) == dsv.KindUnavailable {
+		return versions, nil
+	}
+	return nil, err
 }
 
 func (c *Coordinator) shardsOf(ctx context.Context, s *Session, path dsv.Path, v meta.Version, holders []dsv.NodeID) ShardStatus {

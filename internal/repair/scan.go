@@ -3,6 +3,7 @@ package repair
 import (
 	"context"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/dsvault/dsv"
@@ -16,11 +17,13 @@ const (
 	scanJitter = 2 * time.Second
 	scanEvery  = time.Second
 	scanAtOne  = 256
+	scanHands  = 4 // repairs of the scan under way together
 )
 
 // scanLoop refills this node's holes, old versions too, at ScanRate a second.
 func (r *Repairer) scanLoop() {
-	pause := time.Duration(float64(time.Second) / r.cfg.ScanRate)
+	pace := time.NewTicker(time.Duration(float64(time.Second) / r.cfg.ScanRate))
+	defer pace.Stop()
 	t := time.NewTimer(scanFirst + rand.N(scanJitter))
 	defer t.Stop()
 	for {
@@ -34,12 +37,17 @@ func (r *Repairer) scanLoop() {
 			continue
 		}
 		for p := range r.rep.Partitions() {
-			r.scanPartition(dsv.Partition(p), pause)
+			r.scanPartition(dsv.Partition(p), pace.C)
 		}
 	}
 }
 
-func (r *Repairer) scanPartition(p dsv.Partition, pause time.Duration) {
+// scanPartition refills the holes of one partition, one begun at each tick of
+// pace and few at once, and returns when all it began have ended.
+func (r *Repairer) scanPartition(p dsv.Partition, pace <-chan time.Time) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	hands := make(chan struct{}, scanHands)
 	var after []byte
 	for {
 		holes, next, err := r.rep.Holes(p, after, scanAtOne)
@@ -51,12 +59,16 @@ func (r *Repairer) scanPartition(p dsv.Partition, pause time.Duration) {
 			if r.rep.EstimateE(p) < h.Since+grace {
 				continue
 			}
-			r.refill(h)
 			select {
 			case <-r.ctx.Done():
 				return
-			case <-time.After(pause):
+			case <-pace:
 			}
+			hands <- struct{}{}
+			wg.Go(func() {
+				r.refill(h)
+				<-hands
+			})
 		}
 		if next == nil || r.ctx.Err() != nil {
 			return
