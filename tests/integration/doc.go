@@ -3,9 +3,9 @@
 // real signals. The same tests run on the embedded broker and, with the
 // variable DSV_TEST_KAFKA set, on a real Apache Kafka.
 //
-// One cluster is shared by all tests of a run. A test that breaks something
+// Two clusters are shared by all tests of a run. A test that breaks something
 // leaves it broken: the next one that asks for the cluster has it mended first
-// (see shared). Each test has namespaces of its own.
+// (see shared and quiet). Each test has namespaces of its own.
 //
 // No test sleeps: each waits for a condition with a limit.
 package integration

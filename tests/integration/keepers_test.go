@@ -47,7 +47,7 @@ func (w *world) restartKeeper(t *testing.T, i int) {
 // never makes itself a new key over its old directory, and opens by itself as
 // soon as it can.
 func TestKeepers(t *testing.T) {
-	w := shared(t)
+	w := quiet(t)
 	w.keepersFull(t)
 	p := pathOf(t, "keepers", "KEY")
 	if _, err := w.at[0].Put(t.Context(), p, secret("v1"), nil); err != nil {

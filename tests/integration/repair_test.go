@@ -30,7 +30,7 @@ func (w *world) wipe(t *testing.T, i int) {
 // holds one of the old. When that node is back, never may a read give anything
 // but the value.
 func testRepairWithoutMixing(t *testing.T) {
-	w := shared(t)
+	w := quiet(t)
 	w.aged(t)
 	p := w.seeds[0]
 	w.allAnswer(t, p, 1, seedValue(p))
@@ -81,7 +81,7 @@ func testRepairWithoutMixing(t *testing.T) {
 // itself and be refilled, and no strict read, through it or others, may ever be
 // wrong meanwhile.
 func TestDirectoryDeleted(t *testing.T) {
-	w := shared(t)
+	w := quiet(t)
 	const lost, keys = 3, 8
 	paths := make([]dsv.Path, keys)
 	var acked [keys]atomic.Uint64
@@ -213,7 +213,7 @@ func pause(ctx context.Context, d time.Duration) {
 // TestHealthyReadsRepairNothing: reads of a healthy cluster, and of one with a
 // node merely down, never make new shares.
 func TestHealthyReadsRepairNothing(t *testing.T) {
-	w := shared(t)
+	w := quiet(t)
 	w.healthy(t)
 	w.aged(t)
 	before := w.allShards(t, 0)

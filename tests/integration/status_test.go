@@ -10,7 +10,7 @@ import (
 // TestStatusThroughLossAndReturn: every node that runs says how much is lost
 // and how much more may be, and is right about what is still served.
 func TestStatusThroughLossAndReturn(t *testing.T) {
-	w := shared(t)
+	w := quiet(t)
 	w.healthy(t)
 	p := pathOf(t, "status", "KEY")
 	if _, err := w.at[0].Put(t.Context(), p, secret("before"), nil); err != nil {

@@ -34,13 +34,19 @@ type world struct {
 	since time.Time        // when the last of them was written
 }
 
-// house is what all tests share.
+// house is what all tests share: two clusters, each started when a test first
+// asks for it.
 var house struct {
 	dir   string
 	build sync.Once
 	err   error
-	start sync.Once
-	w     *world
+	busy  lazy // many secrets, any load
+	quiet lazy // few secrets, so that a directory that was lost is soon refilled
+}
+
+type lazy struct {
+	once sync.Once
+	w    *world
 }
 
 func TestMain(m *testing.M) {
@@ -56,8 +62,11 @@ func run(m *testing.M) int {
 	}
 	house.dir = dir
 	code := m.Run()
-	if house.w != nil {
-		if err := house.w.Close(); err != nil {
+	for _, l := range []*lazy{&house.busy, &house.quiet} {
+		if l.w == nil {
+			continue
+		}
+		if err := l.w.Close(); err != nil {
 			fmt.Fprintln(os.Stderr, "close:", err)
 			code = 1
 		}
@@ -115,27 +124,38 @@ func (w *world) clientOf(i int, token dsv.Secret) (*client.Client, error) {
 		Timeout: limit, AttemptTimeout: limit, NoAutoKeys: true})
 }
 
-// shared is the cluster of five nodes, whole: every process runs, every node
-// serves and reaches all others.
+// shared is the busy cluster of five nodes, whole: every process runs, every
+// node serves and reaches all others.
 func shared(t *testing.T) *world {
 	t.Helper()
-	house.start.Do(func() {
+	return house.busy.get(t, "busy")
+}
+
+// quiet is the other one, for what repairs and states are about.
+func quiet(t *testing.T) *world {
+	t.Helper()
+	return house.quiet.get(t, "quiet")
+}
+
+func (l *lazy) get(t *testing.T, dir string) *world {
+	t.Helper()
+	l.once.Do(func() {
 		began := time.Now()
-		w, err := start("shared", 5)
+		w, err := start(dir, 5)
 		if err != nil {
 			t.Errorf("start: %v", err)
 			return
 		}
-		house.w = w
+		l.w = w
 		w.seed(t)
 		t.Logf("five nodes, three keepers and a log serve after %v", time.Since(began).Round(time.Millisecond))
 	})
-	if house.w == nil {
-		t.Fatal("the shared cluster has not started")
+	if l.w == nil {
+		t.Fatal("the cluster has not started")
 	}
-	house.w.mend(t)
-	house.w.tell(t)
-	return house.w
+	l.w.mend(t)
+	l.w.tell(t)
+	return l.w
 }
 
 // tell prints the end of what the nodes said if the test fails.
