@@ -146,7 +146,12 @@ func (c *Cluster) start(ctx context.Context) error {
 			return err
 		}
 	}
-	return c.WaitAll(ctx)
+	for i := range c.nodes {
+		if err := c.WaitReady(ctx, i); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // plan takes free ports and describes the processes.
@@ -217,42 +222,6 @@ func (c *Cluster) process(name string, env []string, args ...string) *Process {
 }
 
 func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
-
-// freePorts are n ports of loopback that nobody listens on now.
-func freePorts(n int) ([]int, error) {
-	var out []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer func() { _ = l.Close() }()
-		out = append(out, l.Addr().(*net.TCPAddr).Port)
-	}
-	return out, nil
-}
-
-// freeBlock is the first of n ports in a row that nobody listens on now.
-func freeBlock(n int) (int, error) {
-	for range 100 {
-		first, err := freePorts(1)
-		if err != nil {
-			return 0, err
-		}
-		base := first[0]/10*10 - 2*n
-		ok := base > 1024
-		for p := base; ok && p < base+n; p++ {
-			l, err := net.Listen("tcp", loopback(p))
-			if ok = err == nil; ok {
-				_ = l.Close()
-			}
-		}
-		if ok {
-			return base, nil
-		}
-	}
-	return 0, errors.New("no block of free ports")
-}
 
 func (c *Cluster) startLog(ctx context.Context) error {
 	if c.broker != nil {
