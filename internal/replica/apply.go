@@ -296,7 +296,9 @@ func (r *Replica) applyRecord(tx store.Txn, rec commitlog.Record, m *metapb.Reco
 		}
 		out.events = append(out.events, Event{Tx: d.Tx, Decided: d, Position: pos})
 	}
-	r.noteOwn(m, eff, pos, out)
+	if rec.Incarnation == r.cfg.Incarnation {
+		r.noteOwn(m, eff, pos, out)
+	}
 	if eff.Config != nil {
 		if err := r.checkConfig(*eff.Config); err != nil {
 			return err
@@ -320,8 +322,9 @@ func (r *Replica) applyRecord(tx store.Txn, rec commitlog.Record, m *metapb.Reco
 	return nil
 }
 
-// noteOwn tells followers that a PREPARE became pending, or that a PREPARE or
-// COMMIT of theirs was void.
+// noteOwn tells followers that a PREPARE of this process became pending, or
+// that a PREPARE or COMMIT of it was void; who else writes under their ids
+// tells them nothing.
 func (r *Replica) noteOwn(m *metapb.Record, eff meta.Effects, pos dsv.Position, out *applied) {
 	if eff.Prepared != nil {
 		if r.wait.wants(*eff.Prepared) {

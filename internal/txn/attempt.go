@@ -219,6 +219,8 @@ func (a *attempt) countAck(rank int) {
 // onEvent looks at what the apply loop saw of this transaction.
 func (a *attempt) onEvent(e replica.Event) (done bool, res Result, err error) {
 	switch {
+	case e.Decided != nil && e.Decided.Incarnation != a.r.rep.Incarnation():
+		a.void, a.early = meta.VoidSeen, true // another process took the id, so nothing of ours counted
 	case e.Decided != nil:
 		res, err = a.settle(e)
 		return true, res, err
@@ -398,7 +400,7 @@ func (a *attempt) unchanged(ctx context.Context, version uint64, events <-chan r
 			switch {
 			case !ok:
 				return Result{}, a.unknown()
-			case e.Decided != nil:
+			case e.Decided != nil && e.Decided.Incarnation == a.r.rep.Incarnation():
 				return a.settle(e)
 			case e.Void != "" && e.Record == 'P': // then the ABORT is void as well
 				a.void = e.Void
@@ -423,7 +425,7 @@ func (a *attempt) giveUp(cause error) (Result, error) {
 func (a *attempt) deadline(events <-chan replica.Event) (Result, error) {
 	for len(events) > 0 {
 		e, ok := <-events
-		if ok && e.Decided != nil {
+		if ok && e.Decided != nil && e.Decided.Incarnation == a.r.rep.Incarnation() {
 			return a.settle(e)
 		}
 	}
