@@ -369,6 +369,9 @@ func (a *attempt) commitRecord() *metapb.Record {
 // onGate acts on the gate's verdict.
 func (a *attempt) onGate(ctx context.Context, m gateMsg, events <-chan replica.Event) (bool, Result, error) {
 	switch {
+	case m.err != nil && ctx.Err() != nil: // it only tells that its time is over
+		res, err := a.deadline(events)
+		return true, res, err
 	case m.err != nil:
 		res, err := a.giveUp(m.err)
 		return true, res, err

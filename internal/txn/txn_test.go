@@ -360,35 +360,67 @@ func TestForeignCommit(t *testing.T) {
 	})
 }
 
-// A COMMIT that overtook its PREPARE is handed over once more.
+// A COMMIT that overtook its PREPARE, as after an outage, is handed over once
+// more, and only once.
 func TestCommitOvertakesPrepare(t *testing.T) {
 	bubble(t, core.Options{}, func(t *testing.T, c *core.Cluster) {
 		warm(t, c, 0)
-		n := c.Nodes[0]
-		resent := 0
-		for i := range 40 {
-			// Every append of the last 250 ms was good: COMMIT does not wait for PREPARE.
-			if _, err := run(n, 4*time.Second, request(c, "GOOD", "v")); err != nil {
-				t.Fatal(err)
-			}
-			c.LogNet.SetDelay("n1", 3*time.Millisecond)
-			if i%2 == 0 {
-				c.Broker.FailProduce(1)
-			} else {
-				c.Broker.DropProduceAcks(1)
-			}
-			res, err := run(n, 4*time.Second, request(c, "K", "v"))
-			if err != nil {
-				if dsv.KindOf(err) != dsv.KindUnavailable && dsv.KindOf(err) != dsv.KindUnknownOutcome {
-					t.Errorf("round %d: %v", i, err)
-				}
-			} else if got := c.Of(res.Tx); got == "CPC" || got == "PCPC" || got == "CPCC" {
-				resent++
-			}
-			c.LogNet.SetDelay("n1", 0)
-			c.Settled(time.Minute)
+		ghost := c.OpenLog("ghost", c.Nodes[0].Rep.Incarnation())
+		early := func(x dsv.TxID) {
+			c.AppendAs(ghost, 0, &metapb.Record{Version: 1, Body: &metapb.Record_Commit{Commit: &metapb.Commit{Txid: x.Bytes()}}})
 		}
-		t.Logf("%d COMMITs were handed over once more", resent)
+		// The last append was good, so COMMIT does not wait for PREPARE; both are on their way.
+		if _, err := run(c.Nodes[0], 4*time.Second, request(c, "GOOD", "v")); err != nil {
+			t.Fatal(err)
+		}
+		c.LogNet.SetDelay("n1", 80*time.Millisecond)
+		var res txn.Result
+		var err error
+		var wg sync.WaitGroup
+		wg.Go(func() { res, err = run(c.Nodes[0], 4*time.Second, request(c, "K", "v")) })
+		x := seeTx(c, 1, "K")
+		time.Sleep(20 * time.Millisecond)
+		early(x)
+		early(x)
+		wg.Wait()
+		if err != nil || res.Tx != x || res.Status.Results[0].Version != 1 {
+			t.Errorf("%+v, %v", res, err)
+		}
+		c.LogNet.SetDelay("n1", 0)
+		c.Settled(time.Minute)
+		if got := c.Of(x); got != "CCPCC" {
+			t.Errorf("records %s, want CCPCC: the two of the ghost, PREPARE, COMMIT, COMMIT once more", got)
+		}
+		if v, _ := c.Newest(1, core.Path("app", "K")); v.Number != 1 {
+			t.Errorf("version %d", v.Number)
+		}
+	})
+}
+
+// Whatever the brokers do to produce requests, an answer is what the log says.
+func TestProduceFaults(t *testing.T) {
+	bubble(t, core.Options{}, func(t *testing.T, c *core.Cluster) {
+		warm(t, c, 0)
+		n := c.Nodes[0]
+		for i := range 30 {
+			if i%2 == 0 {
+				c.Broker.FailProduce(1 + i%3)
+			} else {
+				c.Broker.DropProduceAcks(1 + i%3)
+			}
+			before, _ := c.Newest(1, core.Path("app", "K"))
+			res, err := run(n, 4*time.Second, request(c, "K", "v"))
+			c.Settled(time.Minute)
+			after, _ := c.Newest(1, core.Path("app", "K"))
+			switch {
+			case err == nil && (after.Number != before.Number+1 || c.Final(1, res.Tx).State != meta.TxCommitted):
+				t.Errorf("round %d: acknowledged version %d, %d before, %d after", i, res.Status.Results[0].Version, before.Number, after.Number)
+			case dsv.KindOf(err) == dsv.KindUnavailable && after.Number != before.Number:
+				t.Errorf("round %d: refused (%v), and version %d became %d", i, err, before.Number, after.Number)
+			case err != nil && dsv.KindOf(err) != dsv.KindUnavailable && dsv.KindOf(err) != dsv.KindUnknownOutcome:
+				t.Errorf("round %d: %v", i, err)
+			}
+		}
 	})
 }
 
