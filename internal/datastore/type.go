@@ -127,6 +127,14 @@ func (t *Type[T]) Delete(tx store.Txn, id string) error {
 	return err
 }
 
+// Clear removes all items of the type, with all index rows, also ones without
+// an item.
+func (t *Type[T]) Clear(tx store.Txn) error {
+	_, err1 := tx.DeletePrefix(itemKey(t.name, ""))
+	_, err2 := tx.DeletePrefix(indexPrefix(t.name))
+	return errors.Join(err1, err2)
+}
+
 // List returns a page of items in the byte order of their ids. next is nil at
 // the end, else it goes into page.After (page.To if Reverse) for the next page.
 func (t *Type[T]) List(tx store.Txn, page store.Page) (list []*T, next []byte, err error) {

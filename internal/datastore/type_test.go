@@ -217,6 +217,16 @@ func TestCheckFinds(t *testing.T) {
 			t.Fatalf("By over an orphan: %v", err)
 		}
 	})
+	other := New("persons", jsonCodec[person]{})
+	update(t, s, func(tx store.Txn) {
+		must(t, other.Put(tx, "x", &person{}))
+		must(t, typ.Clear(tx))
+	})
+	view(t, s, func(tx store.Txn) {
+		n, err := tx.Count(nil)
+		must(t, err)
+		same(t, "rows after Clear, of another type", n, 1)
+	})
 }
 
 func TestLossyCodecLeavesNoRows(t *testing.T) {

@@ -157,9 +157,8 @@ func (m *machine) applyConfig(pb *metapb.Config) error {
 	return m.tx.Put(store.Pair{Key: partitionsKey, Value: count})
 }
 
-// partitionOf finds the partition of a namespace in this store; false before
-// any CONFIG.
-func partitionOf(tx store.Txn, ns dsv.Namespace) (dsv.Partition, bool, error) {
+// PartitionCount is how many partitions CONFIG named; false before any CONFIG.
+func PartitionCount(tx store.Txn) (int, bool, error) {
 	it, err := tx.Get(partitionsKey)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
@@ -169,5 +168,15 @@ func partitionOf(tx store.Txn, ns dsv.Namespace) (dsv.Partition, bool, error) {
 	case len(it.Value) != 2:
 		return 0, false, corrupt(partitionsKey, "not 2 bytes")
 	}
-	return PartitionOf(ns, int(binary.BigEndian.Uint16(it.Value))), true, nil
+	return int(binary.BigEndian.Uint16(it.Value)), true, nil
+}
+
+// partitionOf finds the partition of a namespace in this store; false before
+// any CONFIG.
+func partitionOf(tx store.Txn, ns dsv.Namespace) (dsv.Partition, bool, error) {
+	n, ok, err := PartitionCount(tx)
+	if err != nil || !ok {
+		return 0, false, err
+	}
+	return PartitionOf(ns, n), true, nil
 }

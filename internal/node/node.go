@@ -23,6 +23,7 @@ import (
 	"github.com/dsvault/dsv/internal/peer"
 	"github.com/dsvault/dsv/internal/repair"
 	"github.com/dsvault/dsv/internal/replica"
+	"github.com/dsvault/dsv/internal/store"
 	"github.com/dsvault/dsv/internal/txn"
 )
 
@@ -282,7 +283,7 @@ func (n *Node) open(ctx context.Context, root *keeper.Root) error {
 	n.seal("opening the store")
 	var err error
 	if o.store, err = n.world.OpenStore(n.storeDir(), root.Derive("store"), n.cfg, n.log); err != nil {
-		return fmt.Errorf("open the store in %s: %w", n.storeDir(), err)
+		return n.damaged(fmt.Errorf("open the store in %s: %w", n.storeDir(), err))
 	}
 	n.seal("connecting to the log")
 	if o.log, err = n.openLog(ctx); err != nil {
@@ -295,7 +296,7 @@ func (n *Node) open(ctx context.Context, root *keeper.Root) error {
 		rc.Members = append(rc.Members, m.ID)
 	}
 	if o.rep, err = replica.New(rc); err != nil {
-		return err
+		return n.damaged(fmt.Errorf("read the store in %s: %w", n.storeDir(), err))
 	}
 	o.runner = txn.New(o.rep, n.peers, n.log)
 	o.repair = repair.New(repair.Config{Replica: o.rep, Peers: n.peers, Runner: o.runner, TriggerBuffer: n.cfg.Repair.TriggerBuffer,
@@ -320,9 +321,19 @@ func (n *Node) open(ctx context.Context, root *keeper.Root) error {
 	o.repair.Start()
 	n.sealed.Store(nil)
 	n.api.SetVault(o.coord)
-	n.log.Info("open", "store", o.rep.StoreID())
+	n.log.Info("open", "store", o.rep.StoreID().String())
 	close(n.ready)
 	return nil
+}
+
+// damaged tells what to do about a store that cannot be used.
+func (n *Node) damaged(err error) error {
+	for _, cause := range []error{store.ErrCorrupt, store.ErrWrongKey, replica.ErrDamaged} {
+		if errors.Is(err, cause) {
+			return fmt.Errorf("%w: move %s away and start again: the node then reads the log from its beginning and the others refill it", err, n.storeDir())
+		}
+	}
+	return err
 }
 
 // logRetry is the pause between attempts to reach the log at start.

@@ -64,7 +64,8 @@ type counters struct {
 	shards, holes, staged, damaged atomic.Int64
 }
 
-// New reads what the store holds; it starts nothing.
+// New reads what the store holds; it starts nothing. After no clean close it
+// reads all metadata, and ErrDamaged is what it may find.
 func New(cfg Config) (*Replica, error) {
 	if err := cfg.Quorum.Validate(); err != nil {
 		return nil, err
@@ -95,6 +96,11 @@ func New(cfg Config) (*Replica, error) {
 	r.control = &part{id: commitlog.Control}
 	if err := r.openStoreID(); err != nil {
 		return nil, err
+	}
+	if !r.cfg.Clean {
+		if err := r.verify(); err != nil {
+			return nil, err
+		}
 	}
 	if err := r.View(r.load); err != nil {
 		return nil, err

@@ -46,6 +46,9 @@ func OpenBadger(opt Options) (*Badger, error) {
 
 func openLocked(opt Options) (*Badger, error) {
 	held, err := hasStore(opt.Dir)
+	if err == nil {
+		err = whole(opt.Dir)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -83,3 +83,25 @@ func TestDamagedValueLog(t *testing.T) {
 	wantErr(t, err, ErrCorrupt)
 	must(t, tx.Abort())
 }
+
+// A store without its list of tables or its keys is refused, not begun anew.
+func TestMissingFiles(t *testing.T) {
+	dir := t.TempDir()
+	s := openTest(t, dir, Options{memTable: 1 << 20})
+	put(t, s, "a", "1")
+	must(t, s.Close())
+	for _, name := range []string{"MANIFEST", "KEYREGISTRY", "*.sst"} {
+		copied := copyDir(t, dir)
+		files, err := filepath.Glob(filepath.Join(copied, name))
+		must(t, err)
+		if len(files) == 0 {
+			t.Fatalf("no %s", name)
+		}
+		must(t, os.Remove(files[0]))
+		_, err = OpenBadger(Options{Dir: copied, EncryptionKey: testKey(), memTable: 1 << 20})
+		wantErr(t, err, ErrCorrupt)
+		if !strings.Contains(fmt.Sprint(err), copied) {
+			t.Errorf("the error does not name the directory: %v", err)
+		}
+	}
+}
