@@ -75,7 +75,7 @@ func ReadCheck(path string) (Check, error) {
 	}
 	c, ok := parseCheck(b)
 	if !ok {
-		return Check{}, fmt.Errorf("keeper: %s is damaged: it is not a root key check", path)
+		return Check{}, fmt.Errorf("keeper: %s is damaged: it is not a root key check; remove it and start again: a wrong key shows when the store is opened", path)
 	}
 	return c, nil
 }

@@ -18,6 +18,15 @@
 // applied prefix; the shard row lives on when it commits. Memory keeps an index
 // of the rows 'x' by key (index.go).
 //
+// # After no clean close
+//
+// What the store shows may be older than what it had (the end of a write-ahead
+// log is lost), which its new id allows for: it reads on from there, and an
+// audit finds the shards that are missing. But rows may also be missing from
+// the middle. So New holds the metadata of each partition against their running
+// digest and returns ErrDamaged where they differ, and settings, which have no
+// digest, are read from the beginning of the control topic (verify.go).
+//
 // # Stage against apply
 //
 // A decision and a stage of one transaction never overlap: both take the

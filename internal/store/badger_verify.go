@@ -39,7 +39,7 @@ func verifyFirst(opt badger.Options, dir string) error {
 func verifyTables(db *badger.DB) (err error) {
 	defer func() {
 		if p := recover(); p != nil { // on a checksum that differs it panics instead
-			err = fmt.Errorf("%w: table: %v", ErrCorrupt, p)
+			err = fmt.Errorf("%w: the checksum of a table differs (%v)", ErrCorrupt, p)
 		}
 	}()
 	if err := db.VerifyChecksum(); err != nil {

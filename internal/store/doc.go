@@ -54,10 +54,13 @@
 // Commit returns after fsync (SyncWrites). After a failed write or fsync the
 // store refuses commits until it is reopened, for nobody knows what reached
 // the disk. Tables are checked in full before Open and block by block when
-// read; a damaged table or manifest is ErrCorrupt at Open. Two kinds of damage
-// are not noticed by Badger: the write-ahead log of a process that died ends
-// silently at the first damaged entry (so WasClean says whether that can have
-// happened), and a table block that rots after Open reads as if its rows were
-// not there (so Verify looks for that). A full disk kills the process (Badger
+// read; a damaged table or manifest is ErrCorrupt at Open, and so is a directory
+// with data and without MANIFEST or KEYREGISTRY. Three kinds of damage are not
+// noticed by Badger: the write-ahead log of a process that died ends silently
+// at the first damaged entry, and a MANIFEST that ends early makes it drop
+// newer tables though a newer write-ahead log is read (so WasClean says whether
+// either can have happened, and whoever needs to know that no row is missing
+// from the middle keeps a digest); and a table block that rots after Open reads
+// as if its rows were not there (so Verify looks for that). A full disk kills the process (Badger
 // writes through memory maps), hence Options.FreeFloor.
 package store

@@ -321,6 +321,12 @@ func (h *house) refill(t *testing.T, i int) {
 	if err := errors.Join(h.Node(i).Stop(), os.RemoveAll(h.DataDir(i)), h.Node(i).Start(), h.WaitReady(t.Context(), i)); err != nil {
 		t.Fatal(err)
 	}
+	h.allHolesFilled(t)
+}
+
+// allHolesFilled waits until every node has every shard it should hold.
+func (h *house) allHolesFilled(t *testing.T) {
+	t.Helper()
 	eventually(t, "refilled", func() error {
 		s, err := h.cl.Status(t.Context())
 		if err != nil {
