@@ -103,8 +103,7 @@ func (c *Coordinator) read(ctx context.Context, q *question) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	r := &reading{c: c, q: q, part: p, holders: holders, k: c.rep.Quorum().K, maxD: -1,
-		shards: make(map[int][]byte, 4), states: make(map[int]replica.ShardState, 5), proven: q.proofBy == proofDone}
+	r := c.newReading(q, holders)
 	defer r.leave()
 	if err := r.look(); err != nil {
 		return answer{}, err
@@ -113,6 +112,11 @@ func (c *Coordinator) read(ctx context.Context, q *question) (answer, error) {
 		return answer{}, err
 	}
 	return r.run(ctx)
+}
+
+func (c *Coordinator) newReading(q *question, holders []dsv.NodeID) *reading {
+	return &reading{c: c, q: q, part: c.rep.PartitionOf(q.path.NS), holders: holders, k: c.rep.Quorum().K, maxD: -1,
+		shards: make(map[int][]byte, 4), states: make(map[int]replica.ShardState, 5), proven: q.proofBy == proofDone}
 }
 
 func (r *reading) leave() {

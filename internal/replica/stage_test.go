@@ -280,7 +280,8 @@ func TestStageRacesDecision(t *testing.T) {
 			h.Stage(0, 1, 2, 3)
 			var wg sync.WaitGroup
 			var err error
-			wg.Go(func() { err = h.TryStage(4) })
+			q := h.StageRequest(4)
+			wg.Go(func() { _, err = n.Rep.Stage(context.Background(), q) })
 			var off int64
 			commit := i%2 == 0
 			if commit {
