@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // Process is one process of the cluster that can be started again and again.
@@ -82,8 +85,42 @@ func (p *Process) Kill() error { return p.end(syscall.SIGKILL) }
 // Stop is SIGTERM, and waits for the end.
 func (p *Process) Stop() error { return p.end(syscall.SIGTERM) }
 
-// Pause is SIGSTOP, Resume SIGCONT.
-func (p *Process) Pause() error { _, err := p.signal(syscall.SIGSTOP); return err }
+// Pause is SIGSTOP, Resume SIGCONT. It returns when every thread stands, which
+// on a busy machine is some time after the signal.
+func (p *Process) Pause() error {
+	done, err := p.signal(syscall.SIGSTOP)
+	if err != nil || done == nil {
+		return err
+	}
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for pid := p.PID(); !stands(pid); {
+		select {
+		case <-done:
+			return nil
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// stands reports whether no thread of a process can run.
+func stands(pid int) bool {
+	tasks, err := filepath.Glob(filepath.Join("/proc", strconv.Itoa(pid), "task", "*", "stat"))
+	if err != nil {
+		return false
+	}
+	for _, task := range tasks {
+		text, err := os.ReadFile(task)
+		if err != nil {
+			continue // the thread has ended
+		}
+		if state := bytes.TrimLeft(text[bytes.LastIndexByte(text, ')')+1:], " "); len(state) == 0 || state[0] != 'T' {
+			return false
+		}
+	}
+	return true
+}
 
 // Resume lets a paused process go on.
 func (p *Process) Resume() error { _, err := p.signal(syscall.SIGCONT); return err }

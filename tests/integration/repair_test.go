@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"strings"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/dsvault/dsv"
 	"github.com/dsvault/dsv/client"
 )
 
@@ -74,139 +72,6 @@ func testRepairWithoutMixing(t *testing.T) {
 		for range 5 {
 			read(i)
 		}
-	}
-}
-
-// TestDirectoryDeleted: a node loses its whole directory. It must come back by
-// itself and be refilled, and no strict read, through it or others, may ever be
-// wrong meanwhile.
-func TestDirectoryDeleted(t *testing.T) {
-	w := quiet(t)
-	const lost, keys = 3, 8
-	paths := make([]dsv.Path, keys)
-	var acked [keys]atomic.Uint64
-	value := func(k int, v uint64) string { return fmt.Sprintf("key %d version %d", k, v) }
-	for k := range paths {
-		paths[k] = pathOf(t, fmt.Sprintf("wiped/%d", k%3), fmt.Sprintf("KEY-%d", k))
-		if _, err := w.at[0].Create(t.Context(), paths[k], secret(value(k, 1)), nil); err != nil {
-			t.Fatal(err)
-		}
-		acked[k].Store(1)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	var wg sync.WaitGroup
-	var reads, refused, writes atomic.Int64
-	for i := range w.Nodes() { // readers, two on each node
-		for half := range 2 {
-			wg.Go(func() {
-				for n := half; ctx.Err() == nil; n++ {
-					k := n % keys
-					least := acked[k].Load()
-					f, err := w.at[i].Get(ctx, paths[k], nil)
-					switch {
-					case ctx.Err() != nil:
-					case err == nil && f.Version >= least && text(f) == value(k, f.Version):
-						reads.Add(1)
-						continue
-					case err != nil && (kindOf(err) == dsv.KindUnavailable || dsv.CodeOf(err) == client.CodeUnreachable):
-						refused.Add(1)
-						if i != lost {
-							t.Errorf("%s cannot answer: %v", w1(i), err)
-						}
-					default:
-						t.Errorf("%s: %s is version %d %q (%v), at least %d was acknowledged", w1(i), paths[k], f.Version, text(f), err, least)
-					}
-					pause(ctx, 50*time.Millisecond)
-				}
-			})
-		}
-	}
-	wg.Go(func() { // one writer: version v of key k is always value(k, v)
-		for n := 0; ctx.Err() == nil; n++ {
-			k := n % keys
-			v := acked[k].Load()
-			if _, err := w.at[n%3].Update(ctx, paths[k], secret(value(k, v+1)), &client.WriteOptions{IfVersion: &v}); err == nil {
-				acked[k].Store(v + 1)
-				writes.Add(1)
-			} else if kindOf(err) == dsv.KindPrecondition { // a write of unknown outcome was kept
-				acked[k].Store(v + 1)
-			} else if ctx.Err() == nil {
-				fateOf(t, err)
-			}
-			pause(ctx, 100*time.Millisecond)
-		}
-	})
-	until(t, "reads", func() error { return atLeast(&reads, 200) })
-	w.wipe(t, lost)
-	began := time.Now()
-	if err := w.Node(lost).Start(); err != nil {
-		t.Fatal(err)
-	}
-	w.ready(t, lost)
-	back := time.Since(began)
-	more := reads.Load() + 100
-	until(t, "more reads", func() error { return atLeast(&reads, more) })
-	holesSeen := int64(0)
-	full := func() error {
-		s, err := w.at[lost].Status(t.Context())
-		if err != nil {
-			return err
-		}
-		for _, m := range s.Members {
-			if m.Node == string(w.NodeID(lost)) {
-				holesSeen = max(holesSeen, m.Holes)
-			}
-		}
-		for _, m := range s.Members {
-			if m.Holes != 0 || m.Shards != s.Members[0].Shards {
-				return fmt.Errorf("%s has %d shards and %d holes, %s has %d", m.Node, m.Shards, m.Holes, s.Members[0].Node, s.Members[0].Shards)
-			}
-		}
-		return nil
-	}
-	until(t, "every version older than the loss is refilled", func() error {
-		if err := full(); err != nil && holesSeen == 0 {
-			return err
-		}
-		if writes.Load() < 100 && time.Since(began) < 8*time.Second {
-			return fmt.Errorf("%d writes", writes.Load())
-		}
-		return nil
-	})
-	cancel()
-	wg.Wait()
-	until(t, "it is refilled", full)
-	t.Logf("served again %v after its start with nothing; %d holes, refilled %v after the start; %d right reads, %d refused by itself, %d writes meanwhile",
-		back.Round(time.Millisecond), holesSeen, time.Since(began).Round(time.Millisecond), reads.Load(), refused.Load(), writes.Load())
-	if holesSeen == 0 {
-		t.Error("a node without its directory had no hole: the test tested nothing")
-	}
-	// The refilled node counts: with two others gone it must answer.
-	for _, i := range []int{0, 1} {
-		if err := w.Node(i).Kill(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for k, p := range paths {
-		f, err := w.at[lost].Get(t.Context(), p, nil)
-		if err != nil || f.Version < acked[k].Load() || text(f) != value(k, f.Version) {
-			t.Errorf("%s through the refilled node: version %d %q, %v", p, f.Version, text(f), err)
-		}
-	}
-}
-
-func atLeast(n *atomic.Int64, want int64) error {
-	if got := n.Load(); got < want {
-		return fmt.Errorf("%d of %d", got, want)
-	}
-	return nil
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
 	}
 }
 
