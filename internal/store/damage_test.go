@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -84,12 +85,20 @@ func TestDamagedValueLog(t *testing.T) {
 	must(t, tx.Abort())
 }
 
-// A store without its list of tables or its keys is refused, not begun anew.
+// A store without its list of tables or its keys is refused, not begun anew,
+// wherever the file ends.
 func TestMissingFiles(t *testing.T) {
 	dir := t.TempDir()
 	s := openTest(t, dir, Options{memTable: 1 << 20})
 	put(t, s, "a", "1")
 	must(t, s.Close())
+	refused := func(what, dir string) {
+		t.Helper()
+		_, err := OpenBadger(Options{Dir: dir, EncryptionKey: testKey(), memTable: 1 << 20})
+		if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrWrongKey) || !strings.Contains(fmt.Sprint(err), dir) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
 	for _, name := range []string{"MANIFEST", "KEYREGISTRY", "*.sst"} {
 		copied := copyDir(t, dir)
 		files, err := filepath.Glob(filepath.Join(copied, name))
@@ -98,10 +107,61 @@ func TestMissingFiles(t *testing.T) {
 			t.Fatalf("no %s", name)
 		}
 		must(t, os.Remove(files[0]))
-		_, err = OpenBadger(Options{Dir: copied, EncryptionKey: testKey(), memTable: 1 << 20})
-		wantErr(t, err, ErrCorrupt)
-		if !strings.Contains(fmt.Sprint(err), copied) {
-			t.Errorf("the error does not name the directory: %v", err)
+		refused(name+" is gone", copied)
+	}
+	copied := copyDir(t, dir)
+	registry := filepath.Join(copied, "KEYREGISTRY")
+	good, err := os.ReadFile(registry)
+	must(t, err)
+	for size := range len(good) {
+		must(t, os.WriteFile(registry, good[:size], 0o600))
+		refused(fmt.Sprintf("KEYREGISTRY ends after %d of %d bytes", size, len(good)), copied)
+	}
+	must(t, os.WriteFile(registry, good, 0o600))
+	s = openTest(t, copied, Options{memTable: 1 << 20}) // nothing of all that has done it harm
+	same(t, "a", get(t, s, "a"), "1")
+	must(t, s.Close())
+}
+
+// A store whose process died has a write-ahead log with a head: a number and a
+// start of the cipher. Whatever bit of that is flipped, the log is read up to
+// some entry, or the store is refused.
+func TestDamagedLogHead(t *testing.T) {
+	dir := t.TempDir()
+	s := openTest(t, dir, Options{memTable: 1 << 20})
+	put(t, s, "a", "1")
+	put(t, s, "b", "2")
+	crashed := copyDir(t, dir)
+	must(t, s.Close())
+	logs, err := filepath.Glob(filepath.Join(crashed, "*.mem"))
+	must(t, err)
+	if len(logs) != 1 {
+		t.Fatalf("%d write-ahead logs", len(logs))
+	}
+	for at := range 20 {
+		copied := copyDir(t, crashed)
+		path := filepath.Join(copied, filepath.Base(logs[0]))
+		b, err := os.ReadFile(path)
+		must(t, err)
+		b[at] ^= 1 << (at % 8)
+		must(t, os.WriteFile(path, b, 0o600))
+		s, err := OpenBadger(Options{Dir: copied, EncryptionKey: testKey(), memTable: 1 << 20})
+		if err != nil {
+			wantErr(t, err, ErrCorrupt)
+			continue
 		}
+		if s.WasClean() {
+			t.Errorf("byte %d: it passes for clean", at)
+		}
+		tx := begin(t, s, ReadOnly)
+		items, _, err := tx.Scan(nil, Page{})
+		must(t, err)
+		for _, it := range items {
+			if k := string(it.Key); k != "a" && k != "b" || string(it.Value) != map[string]string{"a": "1", "b": "2"}[k] {
+				t.Errorf("byte %d: there is %q = %q", at, k, it.Value)
+			}
+		}
+		must(t, tx.Abort())
+		must(t, s.Close())
 	}
 }

@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-
-	"github.com/dgraph-io/badger/v4"
 )
 
 const (
@@ -92,28 +90,4 @@ func hasStore(dir string) (bool, error) {
 		}
 	}
 	return false, err
-}
-
-// whole refuses a directory with data in it and without the file that tells
-// which data are there, or under which keys: Badger would make a new one, and
-// with it forget the tables or take them for garbage.
-func whole(dir string) error {
-	data := ""
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	has := map[string]bool{}
-	for _, e := range entries {
-		has[e.Name()] = true
-		if x := filepath.Ext(e.Name()); x == ".sst" || x == ".mem" || x == ".vlog" {
-			data = e.Name()
-		}
-	}
-	for _, name := range []string{badger.ManifestFilename, badger.KeyRegistryFileName} {
-		if data != "" && !has[name] {
-			return fmt.Errorf("%w: %s is there and %s is not", ErrCorrupt, data, name)
-		}
-	}
-	return nil
 }
