@@ -36,10 +36,11 @@ type Repairer struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	mu     sync.Mutex
+	mu     sync.Mutex // guards active, ended, and that nothing joins wg after it
 	active map[versionID]struct{}
+	ended  bool
 
-	stats struct{ done, failed, skipped atomic.Int64 }
+	stats struct{ done, failed atomic.Int64 }
 }
 
 type versionID struct {
@@ -71,10 +72,23 @@ func New(cfg Config) *Repairer {
 }
 
 // Start begins the scan.
-func (r *Repairer) Start() { r.wg.Go(r.scanLoop) }
+func (r *Repairer) Start() { r.own(r.scanLoop) }
+
+// own runs f on a goroutine that Close waits for; false: it is closing.
+func (r *Repairer) own(f func()) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.ended {
+		r.wg.Go(f)
+	}
+	return !r.ended
+}
 
 // Close ends the scan and repairs under way; what they staged expires.
 func (r *Repairer) Close() error {
+	r.mu.Lock()
+	r.ended = true
+	r.mu.Unlock()
 	r.cancel()
 	r.wg.Wait()
 	return nil
@@ -129,14 +143,22 @@ func (r *Repairer) begin(path dsv.Path, v meta.Version, value dsv.Secret) <-chan
 	}
 	done := make(chan struct{})
 	value = dsv.SecretOf(append([]byte(nil), value.Reveal()...)) // the reader's own is wiped
-	r.wg.Go(func() {
+	began := r.own(func() {
 		defer close(done)
 		defer r.leave(id)
 		defer value.Wipe()
 		ctx, cancel := context.WithTimeout(r.ctx, repairFor)
 		defer cancel()
+		if now, ok, err := r.lookup(path, v.Number); err != nil || !ok || now.Destroyed || now.ShareSet != v.ShareSet {
+			return // it was repaired meanwhile, or is gone
+		}
 		r.count(r.repair(ctx, path, v, value, true))
 	})
+	if !began {
+		r.leave(id)
+		value.Wipe()
+		return nil
+	}
 	return done
 }
 
@@ -192,17 +214,18 @@ func (r *Repairer) repair(ctx context.Context, path dsv.Path, v meta.Version, va
 		return false, err
 	}
 	q := r.rep.Quorum()
-	good, holes := r.survey(ctx, path, v, holders, len(value.Reveal()) == 0)
+	good, holes := r.survey(ctx, path, v, holders)
 	reachable := 0
 	for _, h := range holders {
 		if r.cfg.Peers.Reachable(h) {
 			reachable++
 		}
 	}
-	switch {
-	case holes == 0, reachable < q.W:
-		return false, nil
-	case onRead && q.N-holes > q.K+r.cfg.TriggerBuffer:
+	buffer := r.cfg.TriggerBuffer
+	if !onRead {
+		buffer = q.N // the scan refills every hole
+	}
+	if !calledFor(q, buffer, holes, reachable) {
 		return false, nil
 	}
 	if len(value.Reveal()) == 0 {
@@ -214,7 +237,7 @@ func (r *Repairer) repair(ctx context.Context, path dsv.Path, v meta.Version, va
 	}
 	req := &txn.Request{
 		NS: path.NS, Caller: "node:" + string(r.rep.Node()), Proof: peer.Proof{Repair: true}, RequestedAt: time.Now(),
-		MinAcks: max(q.W, q.N-holes),
+		MinAcks: acksFor(q, holes),
 		Ops:     []txn.Op{{Kind: metapb.OpKind_REPAIR, Key: path.Key, Value: value, Version: v.Number, From: v.ShareSet}},
 	}
 	if _, err := r.cfg.Runner.Run(ctx, req); err != nil {
@@ -226,14 +249,25 @@ func (r *Repairer) repair(ctx context.Context, path dsv.Path, v meta.Version, va
 	return true, nil
 }
 
+// calledFor is the trigger: there is a hole, at most k + buffer holders may
+// still have a good shard, and a write is possible at all.
+func calledFor(q dsv.Quorum, buffer, holes, reachable int) bool {
+	return holes > 0 && q.N-holes <= q.K+buffer && reachable >= q.W
+}
+
+// acksFor is how many holders must have the new shards before the old ones go:
+// no fewer than may have an old one.
+func acksFor(q dsv.Quorum, holes int) int { return max(q.W, q.N-holes) }
+
 // surveyFor bounds the question to all holders.
 const surveyFor = 2 * time.Second
 
-// survey asks every holder for its shard of the current share set.
-func (r *Repairer) survey(ctx context.Context, path dsv.Path, v meta.Version, holders []dsv.NodeID, bytes bool) (good map[int][]byte, holes int) {
+// survey asks every holder for its shard of the current share set. What does
+// not fit its digest is damaged, whatever its holder thinks of it.
+func (r *Repairer) survey(ctx context.Context, path dsv.Path, v meta.Version, holders []dsv.NodeID) (good map[int][]byte, holes int) {
 	ctx, cancel := context.WithTimeout(ctx, surveyFor)
 	defer cancel()
-	g := r.cfg.Peers.Gather(ctx, holders, replica.FetchRequest{Path: path, Set: v.ShareSet, Probe: !bytes}, peer.Proof{Repair: true})
+	g := r.cfg.Peers.Gather(ctx, holders, replica.FetchRequest{Path: path, Set: v.ShareSet}, peer.Proof{Repair: true})
 	defer g.Close()
 	g.More(len(holders))
 	good = map[int][]byte{}
@@ -242,21 +276,14 @@ func (r *Repairer) survey(ctx context.Context, path dsv.Path, v meta.Version, ho
 		if !ok {
 			return good, holes
 		}
-		if rep.Err != nil || rep.Rank >= len(v.Digests) {
+		if rep.Err != nil || rep.Rank >= len(v.Digests) || r.rep.ReplacedStore(v.ShareSet.Tx.Partition, rep.Node, rep.Answer.Store) {
 			continue
 		}
-		switch rep.Answer.State {
-		case replica.ShardMissing, replica.ShardDamaged:
-			holes++
-		case replica.ShardGood:
-			if !bytes {
-				continue
-			}
-			if shard.Check(rep.Answer.Shard, v.ShareSet, rep.Rank, v.Digests[rep.Rank]) != nil {
-				holes++
-				continue
-			}
+		switch {
+		case rep.Answer.State == replica.ShardGood && shard.Check(rep.Answer.Shard, v.ShareSet, rep.Rank, v.Digests[rep.Rank]) == nil:
 			good[rep.Rank] = rep.Answer.Shard
+		case rep.Answer.State != replica.ShardNotAsked:
+			holes++
 		}
 	}
 }

@@ -136,3 +136,13 @@ func (c *Cluster) Newest(i int, path dsv.Path) (v meta.Version, ok bool) {
 	})
 	return v, ok
 }
+
+// Version is one version as a node has applied it.
+func (c *Cluster) Version(i int, path dsv.Path, n uint64) (v meta.Version, ok bool) {
+	c.T.Helper()
+	c.Nodes[i].View(func(tx store.Txn) (err error) {
+		v, ok, err = meta.LookupVersion(tx, path, n)
+		return err
+	})
+	return v, ok
+}
