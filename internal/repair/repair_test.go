@@ -68,8 +68,9 @@ func change(c *core.Cluster, i int, f func(store.Txn) error) {
 func settle(c *core.Cluster) {
 	c.Settled(time.Minute)
 	time.Sleep(11 * time.Second)
+	at := c.Tick(0)
 	for _, n := range c.Nodes {
-		n.Applied(0, c.Tick(0))
+		n.Applied(0, at)
 	}
 }
 
