@@ -44,21 +44,26 @@ func damages() (all []damage) {
 		clear(b[at:min(len(b), at+512)])
 		return b
 	}
+	head := func(r *rand.Rand, b []byte) []byte { // where formats have numbers and lengths
+		b[r.IntN(min(len(b), 28))] ^= 1 << r.IntN(8)
+		return b
+	}
+	early := func(r *rand.Rand, b []byte) []byte { return b[:min(len(b), 28)] } // all of KEYREGISTRY but its keys
 	none := func(*rand.Rand, []byte) []byte { return []byte{} }
 	add := func(files string, kill bool, how ...string) {
-		do := map[string]func(*rand.Rand, []byte) []byte{"flip": flip, "cut": cut, "zero": zero, "hole": hole, "empty": none, "gone": nil}
+		do := map[string]func(*rand.Rand, []byte) []byte{"flip": flip, "head": head, "early": early, "cut": cut, "zero": zero, "hole": hole, "empty": none, "gone": nil}
 		for _, x := range how {
 			all = append(all, damage{files, x, do[x], kill})
 		}
 	}
-	add("store/*.sst", false, "flip", "flip", "flip", "flip", "cut", "zero", "hole", "empty", "gone")
-	add("store/*.mem", true, "flip", "flip", "flip", "cut", "zero", "hole", "empty", "gone")
-	add("store/*.vlog", false, "flip", "cut", "zero", "gone")
-	add("store/MANIFEST", false, "flip", "flip", "cut", "zero", "gone")
+	add("store/*.sst", false, "flip", "flip", "flip", "cut", "zero", "hole", "empty", "gone")
+	add("store/*.mem", true, "flip", "flip", "head", "cut", "zero", "hole", "empty", "gone")
+	add("store/*.vlog", false, "head", "cut", "zero", "gone")
+	add("store/MANIFEST", false, "flip", "head", "cut", "zero", "gone")
 	add("store/MANIFEST", true, "cut", "gone") // tables go, newer rows stay
 	add("store/*.sst", true, "flip", "gone")
 	add("store/KEYREGISTRY", true, "gone")
-	add("store/KEYREGISTRY", false, "flip", "cut", "zero", "gone")
+	add("store/KEYREGISTRY", false, "flip", "cut", "early", "gone")
 	add("store/DISCARD", false, "flip", "empty", "gone")
 	add("store/CLEAN", false, "flip", "cut", "gone")
 	add("root.check", false, "flip", "empty", "gone")
