@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime/debug"
 
 	"github.com/dsvault/dsv"
 	"github.com/dsvault/dsv/internal/commitlog"
@@ -14,7 +15,16 @@ import (
 	"github.com/dsvault/dsv/internal/keeper"
 )
 
+// gcPercent lets the heap of a node, which is small, grow to four times what
+// lives before it is collected: collecting costs more than the memory is worth.
+// GOGC overrides it.
+const gcPercent = 300
+
+// Serve runs a node until ctx ends or the node cannot go on.
 func Serve(ctx context.Context, cfg Config, world World) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	n, err := New(cfg, world)
 	if err != nil {
 		return err

@@ -50,7 +50,7 @@ const (
 	inertWait = 3 * time.Millisecond
 	// applySpacing is the least time between two transactions of a busy log:
 	// fewer and larger ones cost fewer syncs of the disk and less of everything.
-	applySpacing = 1500 * time.Microsecond
+	applySpacing = 3 * time.Millisecond
 	company      = 4 // records of one fetch that make a log busy
 )
 
@@ -193,7 +193,8 @@ type applied struct {
 	digests  []meta.Head     // at offsets divisible by 256
 	joined   []dsv.Partition // by this store
 	joins    []dsv.Partition // by any
-	unstaged []dsv.TxID      // whose rows are gone or live
+	epochs   map[dsv.Partition]string
+	unstaged []dsv.TxID // whose rows are gone or live
 	events   []Event
 	settings bool
 	delta    deltas
@@ -210,7 +211,7 @@ func (r *Replica) applyTxn(ctx context.Context, records []entry) (*applied, erro
 	}
 	defer func() { _ = tx.Abort() }()
 	out := &applied{
-		heads: map[dsv.Partition]meta.Head{}, confs: map[dsv.Partition]meta.Config{},
+		heads: map[dsv.Partition]meta.Head{}, confs: map[dsv.Partition]meta.Config{}, epochs: map[dsv.Partition]string{},
 	}
 	epochs := map[dsv.Partition]commitlog.Record{}
 	for _, rec := range records {
@@ -236,7 +237,7 @@ func (r *Replica) applyTxn(ctx context.Context, records []entry) (*applied, erro
 		}
 	}
 	for p, rec := range epochs {
-		if err := r.putEpoch(tx, p, rec); err != nil {
+		if err := r.putEpoch(tx, p, rec, out); err != nil {
 			return nil, err
 		}
 	}
@@ -246,17 +247,16 @@ func (r *Replica) applyTxn(ctx context.Context, records []entry) (*applied, erro
 	return out, nil
 }
 
-func (r *Replica) putEpoch(tx store.Txn, p dsv.Partition, rec commitlog.Record) error {
+// putEpoch notes leader epoch and topic of the newest record where they are not
+// those that this process noted last.
+func (r *Replica) putEpoch(tx store.Txn, p dsv.Partition, rec commitlog.Record, out *applied) error {
 	topic := r.cfg.Log.TopicID(p)
 	row := binary.BigEndian.AppendUint32(make([]byte, 0, 20), uint32(rec.Epoch))
 	row = append(row, topic[:]...)
-	old, err := tx.Get(epochKey(p))
-	if err == nil && string(old.Value) == string(row) {
+	if known := r.part(p).epoch.Load(); known != nil && *known == string(row) {
 		return nil
 	}
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return err
-	}
+	out.epochs[p] = string(row)
 	return tx.Put(store.Pair{Key: epochKey(p), Value: row})
 }
 
@@ -387,6 +387,9 @@ func sameMembers(a, b []dsv.NodeID) bool {
 
 // publish tells memory and waiters what is durable now.
 func (r *Replica) publish(out *applied) {
+	for p, row := range out.epochs {
+		r.part(p).epoch.Store(&row)
+	}
 	for _, t := range out.unstaged {
 		r.part(t.Partition).index.remove(t)
 	}

@@ -90,6 +90,15 @@ func (x *stagedIndex) removeLocked(t dsv.TxID) {
 	delete(x.txs, t)
 }
 
+// has reports whether a transaction may be staged; false is sure, as long as
+// the caller has its latch.
+func (x *stagedIndex) has(t dsv.TxID) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	_, ok := x.txs[t]
+	return ok
+}
+
 // of is what is staged for one key, the caller's own copy.
 func (x *stagedIndex) of(p dsv.Path) []dsv.TxID {
 	x.mu.Lock()

@@ -25,6 +25,7 @@ type part struct {
 	barNext *barrier // waits for it
 
 	index *stagedIndex
+	epoch atomic.Pointer[string] // row 'e' as this process wrote it last
 
 	mu       sync.Mutex
 	head     meta.Head

@@ -143,7 +143,7 @@ func (r *Replica) stageLatched(ctx context.Context, q StageRequest, p *part, ran
 	var status meta.TxStatus
 	var again *staged
 	err := r.View(func(tx store.Txn) (err error) {
-		if status, err = meta.LookupTx(tx, q.Tx); err == nil {
+		if status, err = meta.LookupTx(tx, q.Tx); err == nil && p.index.has(q.Tx) {
 			again, err = readStaged(tx, q.Tx)
 		}
 		return err
