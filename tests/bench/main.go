@@ -26,7 +26,7 @@ type options struct {
 	phase    time.Duration
 	warm     time.Duration
 	clients  []int
-	profile  string
+	bin      string
 }
 
 func main() {
@@ -41,6 +41,7 @@ func main() {
 	short := flag.Bool("short", false, "a third of the time, 64 clients only")
 	flag.BoolVar(&o.embedded, "embedded", false, "the embedded broker in place of Kafka")
 	flag.StringVar(&o.dir, "dir", "", "directory to use (default: a temporary one)")
+	flag.StringVar(&o.bin, "bin", "", "folder with dsvnode (default: built for the run)")
 	flag.DurationVar(&o.phase, "phase", 6*time.Second, "time of one measurement")
 	flag.DurationVar(&o.warm, "warm", 15*time.Second, "load before measuring, so that the JVM is warm")
 	flag.Parse()
@@ -67,7 +68,7 @@ func run(ctx context.Context, o options) (err error) {
 		brokers = 0
 	}
 	step("starting five nodes, three keepers and the log")
-	c, err := cluster.Start(ctx, cluster.Options{Dir: filepath.Join(o.dir, "c"), Kafka: brokers, Env: []string{"DSV_LOG_LEVEL=warn"}})
+	c, err := cluster.Start(ctx, cluster.Options{Dir: filepath.Join(o.dir, "c"), Bin: o.bin, Kafka: brokers, Env: []string{"DSV_LOG_LEVEL=warn"}})
 	if err != nil {
 		return err
 	}
