@@ -382,5 +382,16 @@ func (h *house) scanFiles(t *testing.T, tokens []mark) {
 			t.Errorf("%s: %d files scanned, %v", what, len(all), err)
 		}
 	}
-	t.Logf("%d files hold no mark", files)
+	log := int64(0) // what the brokers have on disk
+	for _, pattern := range []string{"broker/*", "broker/*/*", "broker/*/*/*", "kafka/*/*/*.log", "kafka/*/*/*/*.log"} {
+		for _, p := range must[[]string](t)(filepath.Glob(filepath.Join(h.dir, pattern))) {
+			if st := must[os.FileInfo](t)(os.Stat(p)); st.Mode().IsRegular() {
+				log += st.Size()
+			}
+		}
+	}
+	if log < 50_000 {
+		t.Errorf("the log has %d bytes on disk: this test does not know where", log)
+	}
+	t.Logf("%d files hold no mark, %d bytes of them are the log", files, log)
 }
