@@ -104,6 +104,11 @@ func testReadYourWrite(t *testing.T) {
 			if (n+i)%2 == 0 {
 				o = &client.ReadOptions{MinPosition: &got.Position}
 			}
+			if n < 12 {
+				if s, err := w.at[i].Shards(t.Context(), p); err != nil || len(s.Versions) != n+1 {
+					t.Errorf("%s, right after version %d: shards of %d versions, %v", w1(i), got.Version, len(s.Versions), err)
+				}
+			}
 			f, err := w.at[i].Get(t.Context(), p, o)
 			if err != nil || f.Version != got.Version || text(f) != value {
 				t.Errorf("%s, right after version %d: version %d, %v", w1(i), got.Version, f.Version, err)
