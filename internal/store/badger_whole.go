@@ -81,7 +81,7 @@ func registered(path string) (map[uint64]bool, error) {
 		if b = b[registryKey:]; int64(len(b)) < size {
 			return nil, bad
 		}
-		const number = 1<<3 | 0 // the first field of the message
+		const number = 1 << 3 // the first field of the message, a varint
 		if id, n := binary.Uvarint(b[min(1, size):size]); size > 1 && b[0] == number && n > 0 {
 			keys[id] = true
 		}
