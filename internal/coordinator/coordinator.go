@@ -66,6 +66,9 @@ func (c *Coordinator) Authenticate(_ context.Context, proof dsv.Secret) (*Sessio
 	if err != nil {
 		return nil, err
 	}
+	if err := c.rep.Judging(); err != nil {
+		return nil, err
+	}
 	caller, err := c.rep.Book().Authenticate(t, time.Now().UnixMicro())
 	if err != nil {
 		return nil, err

@@ -128,6 +128,9 @@ func (p *Peers) judge(ctx context.Context, rep *replica.Replica, from dsv.NodeID
 	if proof.Verbs == 0 {
 		return dsv.E(dsv.KindDenied, dsv.CodeDenied, "the caller may not do this here")
 	}
+	if err := rep.Judging(); err != nil {
+		return err
+	}
 	if rep.Book().Revision() < proof.Revision {
 		pos := dsv.Position{Partition: commitlog.Control, Offset: int64(proof.Revision) - 1}
 		if err := rep.WaitApplied(ctx, pos); err != nil {

@@ -123,11 +123,10 @@ func TestSettingsRevision(t *testing.T) {
 			{Type: replica.TokenType, Id: "0123456789abcdef", Value: []byte("no token")},
 			{Type: replica.TokenType, Id: id, Value: make([]byte, replica.MaxSetting+1)},
 		}
-		var last int64
 		for _, s := range void {
-			last = c.Append(commitlog.Control, &metapb.Record{Version: 1, Body: &metapb.Record_Setting{Setting: s}})
+			c.Append(commitlog.Control, &metapb.Record{Version: 1, Body: &metapb.Record_Setting{Setting: s}})
 		}
-		last = c.Tick(commitlog.Control)
+		last := c.Tick(commitlog.Control)
 		n.Applied(commitlog.Control, last)
 		if got := n.Rep.Book().Revision(); got != rev {
 			t.Errorf("revision %d after records that change nothing", got)

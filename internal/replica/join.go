@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dsvault/dsv"
+	"github.com/dsvault/dsv/internal/commitlog"
 	"github.com/dsvault/dsv/internal/meta"
 	"github.com/dsvault/dsv/internal/meta/metapb"
 	"github.com/dsvault/dsv/internal/store"
@@ -185,6 +186,15 @@ func (r *Replica) Diverged(p dsv.Partition) string {
 		return *d
 	}
 	return ""
+}
+
+// Judging refuses to judge callers by settings that have stopped: a token
+// revoked since would be good for ever.
+func (r *Replica) Judging() error {
+	if d := r.Diverged(commitlog.Control); d != "" {
+		return &dsv.Error{Kind: dsv.KindUnavailable, Code: dsv.CodeLogDiverged, Detail: "this node's copy of the settings diverged: " + d}
+	}
+	return nil
 }
 
 // Usable refuses work on a partition that stopped.

@@ -188,6 +188,11 @@ func (c *Cluster) OpenLog(name string, inc dsv.Incarnation) *commitlog.Log {
 	return l
 }
 
+// RecreateTopic deletes the topic of a partition and makes it anew, empty.
+func (c *Cluster) RecreateTopic(p dsv.Partition) {
+	c.Must(c.Broker.RecreateTopic(c.logConfig("raw", c.inc), p))
+}
+
 // Tick moves the clocks of a partition.
 func (c *Cluster) Tick(p dsv.Partition) int64 {
 	return c.Append(p, &metapb.Record{Version: 1, Body: &metapb.Record_Tick{Tick: &metapb.Tick{}}})
