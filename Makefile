@@ -8,7 +8,7 @@ TESTFLAGS ?= -timeout 15m
 FUZZTIME ?= 10s
 
 # What runs again on a real Kafka: all that speaks to the log.
-KAFKASUITE ?= ./internal/commitlog/... ./internal/setup/... ./tests/...
+KAFKASUITE ?= ./internal/commitlog/... ./internal/setup/... ./tests/barelog ./tests/kafka ./tests/integration
 KAFKACTL := go run ./tests/kafka/kafkactl
 # go vet's and staticcheck's own module, so that linters stay out of go.mod.
 TOOL := go tool -modfile=tools/go.mod

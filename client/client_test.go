@@ -251,7 +251,9 @@ func TestErrorsCarryTheWholeProblem(t *testing.T) {
 
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	other := serve(t, good)
-	f := serve(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL+r.URL.Path, 307) })
+	f := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, other.URL+r.URL.Path, http.StatusTemporaryRedirect)
+	})
 	if err := calls["read"](newClient(t, nil, f)); err == nil {
 		t.Error("no error")
 	}

@@ -101,17 +101,18 @@ func knownSettings(ctx context.Context, adm *kadm.Client) (map[string]bool, erro
 		return nil, err
 	}
 	known := map[string]bool{}
-	for _, id := range brokers.NodeIDs() {
-		rcs, err := adm.DescribeBrokerConfigs(ctx, id)
-		if err != nil {
-			return nil, err
+	ids := brokers.NodeIDs()
+	if len(ids) == 0 {
+		return known, nil
+	}
+	rcs, err := adm.DescribeBrokerConfigs(ctx, ids[0]) // one speaks for all
+	if err != nil {
+		return nil, err
+	}
+	for _, rc := range rcs {
+		for _, c := range rc.Configs {
+			known[c.Key] = true
 		}
-		for _, rc := range rcs {
-			for _, c := range rc.Configs {
-				known[c.Key] = true
-			}
-		}
-		break
 	}
 	return known, nil
 }

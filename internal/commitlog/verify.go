@@ -95,21 +95,19 @@ func (l *Log) verifyEpoch(ctx context.Context, p dsv.Partition, cur Cursor) (str
 	if err != nil {
 		return "", err
 	}
-	for _, t := range resp.Topics {
-		for _, rp := range t.Partitions {
-			if err := kerr.ErrorForCode(rp.ErrorCode); err != nil {
-				return "", err
-			}
-			if rp.EndOffset < 0 {
-				return fmt.Sprintf("records lost: the leader does not know leader epoch %d, in which offset %d was read", cur.Epoch, cur.Next-1), nil
-			}
-			if rp.EndOffset < cur.Next {
-				return fmt.Sprintf("records lost: leader epoch %d ends at offset %d, before %d, where to go on", cur.Epoch, rp.EndOffset, cur.Next), nil
-			}
-			return "", nil
-		}
+	if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
+		return "", errors.New("commitlog: no answer for the partition")
 	}
-	return "", errors.New("commitlog: no answer for the partition")
+	end := resp.Topics[0].Partitions[0]
+	switch err := kerr.ErrorForCode(end.ErrorCode); {
+	case err != nil:
+		return "", err
+	case end.EndOffset < 0:
+		return fmt.Sprintf("records lost: the leader does not know leader epoch %d, in which offset %d was read", cur.Epoch, cur.Next-1), nil
+	case end.EndOffset < cur.Next:
+		return fmt.Sprintf("records lost: leader epoch %d ends at offset %d, before %d, where to go on", cur.Epoch, end.EndOffset, cur.Next), nil
+	}
+	return "", nil
 }
 
 // listOffset asks the leader of p for one of its offsets.

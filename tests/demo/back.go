@@ -126,9 +126,27 @@ func (d *demo) member(ctx context.Context, id dsv.NodeID) (client.Member, error)
 	return client.Member{}, fmt.Errorf("status names no %s", id)
 }
 
+// steady is a member with nothing under way: a repair that has just switched a
+// version may still hold the shard before it.
+func (d *demo) steady(ctx context.Context, id dsv.NodeID) (m client.Member, err error) {
+	var last int64 = -1
+	err = until(ctx, 20*time.Second, func() error {
+		if m, err = d.member(ctx, id); err != nil {
+			return err
+		}
+		same := m.Shards == last
+		last = m.Shards
+		if !same || m.Holes != 0 || m.Staged != 0 {
+			return fmt.Errorf("%d shards, %d holes, %d staged", m.Shards, m.Holes, m.Staged)
+		}
+		return nil
+	})
+	return m, err
+}
+
 func (d *demo) wipe(ctx context.Context) error {
 	i := d.down[0]
-	had, err := d.member(ctx, d.c.NodeID(i))
+	had, err := d.steady(ctx, d.c.NodeID(i))
 	if err != nil {
 		return err
 	}

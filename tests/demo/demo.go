@@ -28,20 +28,18 @@ var spring []byte
 
 // demo is the cluster and what the steps remember.
 type demo struct {
-	dir    string
-	kafka  int
-	bin    string
-	c      *cluster.Cluster
-	cl     *client.Client
-	began  time.Time
-	noted  string
-	path   dsv.Path // the secret the story is about
-	old    string   // its first value
-	first  client.Found
-	when   time.Time // after version 2 was there
-	down   [2]int    // nodes killed, holders of the namespace
-	v3At   time.Time
-	shards string
+	dir   string
+	kafka int
+	bin   string
+	c     *cluster.Cluster
+	cl    *client.Client
+	began time.Time
+	noted string
+	path  dsv.Path // the secret the story is about
+	old   string   // its first value
+	first client.Found
+	down  [2]int // nodes killed, holders of the namespace
+	v3At  time.Time
 }
 
 type step struct {

@@ -216,6 +216,7 @@ func TestNoReasonToRepair(t *testing.T) {
 	bubble(t, core.Options{}, func(t *testing.T, c *core.Cluster) {
 		put(t, c.Nodes[0], "YOUNG", "v")
 		c.Settled(time.Minute)
+		all(t, c, 1) // also the holder that the COMMIT did not wait for
 		v, _ := c.Newest(0, path("YOUNG"))
 		lose(c, v.ShareSet, 1, 2)
 		get(t, c.Nodes[0], "YOUNG", "v", 1)
