@@ -27,5 +27,9 @@ func lockDir(dir string) (unlock func(), err error) {
 		}
 		return nil, fmt.Errorf("commitlog: lock %s: %w", dir, err)
 	}
-	return func() { _ = f.Close() }, nil
+	return func() {
+		// Explicitly: a child that is just being forked has the file open, too.
+		_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
+		_ = f.Close()
+	}, nil
 }
