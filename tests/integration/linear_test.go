@@ -18,19 +18,41 @@ import (
 // of an older value than somebody already saw: each makes the check fail.
 func TestLinearizable(t *testing.T) {
 	w := shared(t)
-	const clients, keys = 32, 50
-	paths := make([]dsv.Path, keys)
+	paths := make([]dsv.Path, 50)
 	for i := range paths {
 		paths[i] = pathOf(t, fmt.Sprintf("linear/%d", i%12), fmt.Sprintf("KEY-%d", i))
 	}
 	h := history.New()
 	began := time.Now()
+	for asked := 0; asked < *opsFlag && !t.Failed(); { // a long run is judged on the way, each time from its beginning
+		n := min(*opsFlag-asked, 20_000)
+		w.mixed(t, h, paths, asked, n)
+		asked += n
+		took := time.Since(began)
+		checking := time.Now()
+		if err := h.Check(5 * time.Minute); err != nil {
+			t.Error(err)
+		}
+		t.Logf("%d operations counted after %v, %.0f/s; %d of unknown outcome; checked in %v", h.Len(), took.Round(time.Millisecond),
+			float64(h.Len())/took.Seconds(), h.Count(history.Unknown), time.Since(checking).Round(time.Millisecond))
+	}
+	if n := h.Len(); n < *opsFlag*98/100 {
+		t.Errorf("only %d of %d operations had an answer that says something", n, *opsFlag)
+	}
+	for _, p := range paths {
+		w.sameHistory(t, p)
+	}
+}
+
+// mixed lets 32 clients do n operations, the first of them number from.
+func (w *world) mixed(t *testing.T, h *history.Recorder, paths []dsv.Path, from, n int) {
+	const clients = 32
 	var wg sync.WaitGroup
 	for c := range clients {
 		wg.Go(func() {
-			r := rand.New(rand.NewPCG(uint64(began.UnixNano()), uint64(c)))
-			for i := range (*opsFlag + clients - 1) / clients {
-				p := paths[r.IntN(keys)]
+			r := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), uint64(c)))
+			for i := from + c; i < from+n; i += clients {
+				p := paths[r.IntN(len(paths))]
 				in := randomInput(r, p.String())
 				in.Value = fmt.Sprintf("v-%d-%d", c, i)
 				at := r.IntN(w.Nodes())
@@ -39,20 +61,6 @@ func TestLinearizable(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	took := time.Since(began)
-	n := h.Len()
-	t.Logf("%d operations counted in %v, %.0f/s; %d of unknown outcome", n, took.Round(time.Millisecond), float64(n)/took.Seconds(), h.Count(history.Unknown))
-	if n < *opsFlag*98/100 {
-		t.Errorf("only %d of %d operations had an answer that says something", n, *opsFlag)
-	}
-	began = time.Now()
-	if err := h.Check(5 * time.Minute); err != nil {
-		t.Error(err)
-	}
-	t.Logf("checked in %v", time.Since(began).Round(time.Millisecond))
-	for _, p := range paths {
-		w.sameHistory(t, p)
-	}
 }
 
 func randomInput(r *rand.Rand, key string) history.Input {
