@@ -11,6 +11,7 @@ import (
 
 	"github.com/dsvault/dsv"
 	"github.com/dsvault/dsv/internal/coordinator"
+	"github.com/dsvault/dsv/internal/meta"
 	"github.com/dsvault/dsv/internal/meta/metapb"
 	"github.com/dsvault/dsv/internal/replica"
 	"github.com/dsvault/dsv/tests/core"
@@ -257,16 +258,25 @@ func TestAmnesiacIsSilent(t *testing.T) {
 func TestReplacedStoreIsNotHeard(t *testing.T) {
 	bubble(t, tight, func(t *testing.T, c *core.Cluster) {
 		put(t, c.Nodes[0], "K", "old")
-		zombie, id, other := c.Nodes[1], c.Nodes[1].Rep.StoreID(), dsv.NewStoreID()
+		zombie, reader := c.Nodes[1], c.Nodes[2]
+		id, other := zombie.Rep.StoreID(), dsv.NewStoreID()
 		c.CutLog(1)
-		c.Append(0, &metapb.Record{Version: 1, Body: &metapb.Record_Join{Join: &metapb.Join{Node: string(zombie.ID), StoreId: other[:], Replaces: id[:]}}})
+		reader.Applied(0, c.Append(0, &metapb.Record{Version: 1, Body: &metapb.Record_Join{Join: &metapb.Join{Node: string(zombie.ID), StoreId: other[:], Replaces: id[:]}}}))
+		c.CutLog(2)
 		h := c.Begin("app", update("K", "new"))
 		h.Prepare()
-		h.Stage(0, 2, 3)
+		h.Stage(0, 3)
+		h.Ack(1, other) // of the new process
 		off := h.Commit()
 		c.Nodes[0].Applied(0, off)
-		alone(c)
-		f, err := get(c.Nodes[0], coordinator.Read{})
+		if s := h.Status(0); s.State != meta.TxCommitted {
+			t.Fatalf("%v", s.State)
+		}
+		for _, i := range []int{0, 3} {
+			c.Cut(i, 1)
+			c.Cut(i, 2)
+		}
+		f, err := get(reader, coordinator.Read{})
 		if err == nil {
 			t.Errorf("%q with the word of a replaced store", f.Value.Reveal())
 		}

@@ -135,6 +135,8 @@ func TestDestroy(t *testing.T) {
 		for i := 2; i < 5; i++ { // three nodes know nothing yet
 			c.LogNet.SetDelay(string(c.Nodes[i].ID), 300*time.Millisecond)
 		}
+		c.Cut(0, 4) // and of those who do, the reader hears nothing
+		c.Cut(1, 4)
 		if _, err := n.Coord.Destroy(ctx, s, coordinator.Destroy{Path: path("K"), Versions: []uint64{1}}); err != nil {
 			t.Fatal(err)
 		}
@@ -146,6 +148,8 @@ func TestDestroy(t *testing.T) {
 				kind(t, name, err, dsv.KindGone)
 			}
 		}
+		c.Heal(0, 4)
+		c.Heal(1, 4)
 		f, err := get(lagging, coordinator.Read{})
 		value(t, "latest", f, err, "two", 2)
 		if _, err := n.Coord.Destroy(ctx, s, coordinator.Destroy{Path: path("K"), Versions: []uint64{1}}); err != nil {
