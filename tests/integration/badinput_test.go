@@ -197,7 +197,7 @@ func TestBadInputSameEverywhere(t *testing.T) {
 		for i := range w.Nodes() {
 			got := a.do(t, i, b.method, b.path, b.body, b.headers...)
 			if got.status != b.status || got.Code != b.code || b.method != "HEAD" && (got.Index != b.index || b.field != "" && got.Field != b.field || got.Detail == "") {
-				t.Errorf("%s on %s: %d %s, field %q, index %d (%s); want %d %s, %q, %d", what, w1(i), got.status, got.Code, got.Field, got.Index, got.Detail, b.status, b.code, b.field, b.index)
+				t.Errorf("%s on %s: %d %s, field %q, index %d (%s); want %d %s, %q, %d", what, nodeNo(i), got.status, got.Code, got.Field, got.Index, got.Detail, b.status, b.code, b.field, b.index)
 			}
 		}
 	}

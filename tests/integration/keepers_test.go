@@ -16,7 +16,7 @@ func (w *world) keepersFull(t *testing.T) {
 	t.Helper()
 	since := time.Now()
 	for i, cl := range w.at {
-		until(t, fmt.Sprintf("the keepers hold the shares of %s", w1(i)), func() error {
+		until(t, fmt.Sprintf("the keepers hold the shares of %s", nodeNo(i)), func() error {
 			s, err := cl.Status(t.Context())
 			if err != nil {
 				return err
@@ -199,7 +199,7 @@ func testLostShares(t *testing.T, w *world, p dsv.Path) {
 			}
 			for _, k := range s.Keepers {
 				if !k.Holds {
-					return fmt.Errorf("%s misses that of %s", k.Keeper, w1(i))
+					return fmt.Errorf("%s misses that of %s", k.Keeper, nodeNo(i))
 				}
 			}
 			return nil

@@ -146,7 +146,7 @@ func checkPath(t *testing.T, p dsv.Path, entries []entry, values map[uint64]stri
 		switch e.fate {
 		case done:
 			if values[e.version] != e.value {
-				t.Errorf("%s: %s acknowledged version %d as %q; it holds %q", p, w1(e.node), e.version, e.value, values[e.version])
+				t.Errorf("%s: %s acknowledged version %d as %q; it holds %q", p, nodeNo(e.node), e.version, e.value, values[e.version])
 			}
 		case noEffect, judged:
 			if there {
@@ -159,7 +159,7 @@ func checkPath(t *testing.T, p dsv.Path, entries []entry, values map[uint64]stri
 	}
 }
 
-func w1(i int) string { return fmt.Sprintf("node %d", i+1) }
+func nodeNo(i int) string { return fmt.Sprintf("node %d", i+1) }
 
 // settle asks every node what became of a 504 until it is decided. All must say
 // the same.
@@ -176,14 +176,14 @@ func (w *world) settle(t *testing.T, e entry) entry {
 		until(t, "the operation settles", func() (err error) {
 			o, err = cl.Operation(t.Context(), id)
 			if err == nil && o.State == client.Pending {
-				err = fmt.Errorf("%s says it is pending", w1(i))
+				err = fmt.Errorf("%s says it is pending", nodeNo(i))
 			}
 			return err
 		})
 		if i == 0 {
 			first = o
 		} else if o.State != first.State || o.Code != first.Code || !slices.Equal(o.Results, first.Results) {
-			t.Errorf("%s: operation %s is %+v on node 1 and %+v on %s", e.path, id, first, o, w1(i))
+			t.Errorf("%s: operation %s is %+v on node 1 and %+v on %s", e.path, id, first, o, nodeNo(i))
 		}
 	}
 	e.fate = noEffect
@@ -207,12 +207,12 @@ func (w *world) sameHistory(t *testing.T, p dsv.Path) []client.Version {
 			h.Versions, err = nil, nil
 		}
 		if err != nil {
-			t.Fatalf("history of %s on %s: %v", p, w1(i), err)
+			t.Fatalf("history of %s on %s: %v", p, nodeNo(i), err)
 		}
 		if i == 0 {
 			first = h.Versions
 		} else if d := cmp.Diff(first, h.Versions); d != "" {
-			t.Errorf("the history of %s differs between node 1 and %s:\n%s", p, w1(i), d)
+			t.Errorf("the history of %s differs between node 1 and %s:\n%s", p, nodeNo(i), d)
 		}
 	}
 	for i, v := range first {
@@ -239,12 +239,12 @@ func (w *world) values(t *testing.T, p dsv.Path) map[uint64]string {
 					return err
 				})
 				if err != nil {
-					t.Errorf("%s, version %d, on %s: %v", p, v.Version, w1(i), err)
+					t.Errorf("%s, version %d, on %s: %v", p, v.Version, nodeNo(i), err)
 					continue
 				}
 				mu.Lock()
 				if old, ok := out[v.Version]; ok && old != text(f) {
-					t.Errorf("%s: version %d is %q on one node and %q on %s", p, v.Version, old, text(f), w1(i))
+					t.Errorf("%s: version %d is %q on one node and %q on %s", p, v.Version, old, text(f), nodeNo(i))
 				}
 				out[v.Version] = text(f)
 				mu.Unlock()

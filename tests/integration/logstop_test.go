@@ -78,16 +78,16 @@ func (w *world) answersWithoutLog(t *testing.T, p dsv.Path) {
 	local := &client.ReadOptions{Consistency: client.Local}
 	for i, cl := range w.at {
 		if f, err := cl.Head(t.Context(), p, local); err != nil || f.Version != 1 {
-			t.Errorf("local HEAD on %s: version %d, %v", w1(i), f.Version, err)
+			t.Errorf("local HEAD on %s: version %d, %v", nodeNo(i), f.Version, err)
 		}
 		if h, err := cl.History(t.Context(), p, local); err != nil || len(h.Versions) != 1 {
-			t.Errorf("local history on %s: %d entries, %v", w1(i), len(h.Versions), err)
+			t.Errorf("local history on %s: %d entries, %v", nodeNo(i), len(h.Versions), err)
 		}
 		if n, err := cl.List(t.Context(), p.NS, &client.ListOptions{Consistency: client.Local}); err != nil || len(n.Names) != 1 {
-			t.Errorf("local list on %s: %v, %v", w1(i), n.Names, err)
+			t.Errorf("local list on %s: %v, %v", nodeNo(i), n.Names, err)
 		}
 		if f, err := cl.Get(t.Context(), p, nil); err != nil || text(f) != "still here" {
-			t.Errorf("strict read on %s: %q, %v", w1(i), text(f), err)
+			t.Errorf("strict read on %s: %q, %v", nodeNo(i), text(f), err)
 		}
 	}
 }

@@ -31,7 +31,7 @@ func testNamesDoNotCollide(t *testing.T) {
 		for _, n := range names {
 			f, err := cl.Get(t.Context(), pathOf(t, n[0], n[1]), nil)
 			if err != nil || text(f) != n[0]+" "+n[1] || f.Version != 1 {
-				t.Errorf("%s: %v is %q, version %d, %v", w1(i), n, text(f), f.Version, err)
+				t.Errorf("%s: %v is %q, version %d, %v", nodeNo(i), n, text(f), f.Version, err)
 			}
 		}
 	}

@@ -45,7 +45,7 @@ func testNoZombie(t *testing.T) {
 	})
 	for i, cl := range w.at {
 		if _, err := cl.Get(t.Context(), p, nil); kindOf(err) != dsv.KindNotFound {
-			t.Errorf("%s says %v of a deleted secret", w1(i), err)
+			t.Errorf("%s says %v of a deleted secret", nodeNo(i), err)
 		}
 	}
 	got, err := w.at[down].Create(t.Context(), p, secret("v2"), nil)
@@ -55,7 +55,7 @@ func testNoZombie(t *testing.T) {
 	w.allAnswer(t, p, 2, "v2")
 	for i, cl := range w.at {
 		if _, err := cl.Get(t.Context(), q, nil); kindOf(err) != dsv.KindNotFound {
-			t.Errorf("%s says %v of the other deleted secret", w1(i), err)
+			t.Errorf("%s says %v of the other deleted secret", nodeNo(i), err)
 		}
 	}
 }
@@ -76,12 +76,12 @@ func testDeleteNeedsQuorum(t *testing.T) {
 	for i := range 3 {
 		_, err := w.at[i].Delete(t.Context(), p, nil)
 		if e := dsv.AsError(err); e == nil || e.Code != dsv.CodeWriteQuorum || e.Phase != dsv.PhaseWriting {
-			t.Errorf("a delete on %s that three nodes know of got %v", w1(i), err)
+			t.Errorf("a delete on %s that three nodes know of got %v", nodeNo(i), err)
 		}
 	}
 	for i := range 3 {
 		if f, err := w.at[i].Get(t.Context(), p, nil); err != nil || text(f) != "v1" {
-			t.Errorf("%s: %q, %v", w1(i), text(f), err)
+			t.Errorf("%s: %q, %v", nodeNo(i), text(f), err)
 		}
 	}
 	w.mend(t)
@@ -106,16 +106,16 @@ func testReadYourWrite(t *testing.T) {
 			}
 			if n < 12 {
 				if s, err := w.at[i].Shards(t.Context(), p); err != nil || len(s.Versions) != n+1 {
-					t.Errorf("%s, right after version %d: shards of %d versions, %v", w1(i), got.Version, len(s.Versions), err)
+					t.Errorf("%s, right after version %d: shards of %d versions, %v", nodeNo(i), got.Version, len(s.Versions), err)
 				}
 			}
 			f, err := w.at[i].Get(t.Context(), p, o)
 			if err != nil || f.Version != got.Version || text(f) != value {
-				t.Errorf("%s, right after version %d: version %d, %v", w1(i), got.Version, f.Version, err)
+				t.Errorf("%s, right after version %d: version %d, %v", nodeNo(i), got.Version, f.Version, err)
 			}
 			h, err := w.at[i].History(t.Context(), p, o)
 			if err != nil || len(h.Versions) != n+1 {
-				t.Errorf("%s, right after version %d: %d entries, %v", w1(i), got.Version, len(h.Versions), err)
+				t.Errorf("%s, right after version %d: %d entries, %v", nodeNo(i), got.Version, len(h.Versions), err)
 			}
 		})
 	}

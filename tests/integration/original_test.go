@@ -177,7 +177,7 @@ func testStaleCoordinator(t *testing.T) {
 			return err
 		})
 		if got.Version != 4 {
-			t.Errorf("%s had missed two versions and wrote version %d", w1(n), got.Version)
+			t.Errorf("%s had missed two versions and wrote version %d", nodeNo(n), got.Version)
 		}
 		for v, value := range w.values(t, p) {
 			if value != fmt.Sprint("v", v) {

@@ -48,7 +48,7 @@ func testFailedWritesLeaveReads(t *testing.T) {
 	}
 	for i := range 3 {
 		if f, err := w.at[i].Get(t.Context(), p, nil); err != nil || text(f) != "v1" {
-			t.Errorf("a read after writes failed, on %s: %q, %v", w1(i), text(f), err)
+			t.Errorf("a read after writes failed, on %s: %q, %v", nodeNo(i), text(f), err)
 		}
 	}
 	t.Logf("%d reads while three writes failed", reads)
@@ -133,28 +133,28 @@ func testSixNodes(t *testing.T) {
 	for i, p := range outsiders {
 		cl := w.at[i]
 		if f, err := cl.Get(t.Context(), p, nil); err != nil || text(f) != "v1" {
-			t.Errorf("get through %s, which has no shard: %q, %v", w1(i), text(f), err)
+			t.Errorf("get through %s, which has no shard: %q, %v", nodeNo(i), text(f), err)
 		}
 		if _, err := cl.Create(t.Context(), p, secret("x"), nil); kindOf(err) != dsv.KindConflict {
-			t.Errorf("create of what is there, through %s: %v", w1(i), err)
+			t.Errorf("create of what is there, through %s: %v", nodeNo(i), err)
 		}
 		if got, err := cl.Update(t.Context(), p, secret("v2"), nil); err != nil || got.Version != 2 {
-			t.Errorf("update through %s: version %d, %v", w1(i), got.Version, err)
+			t.Errorf("update through %s: version %d, %v", nodeNo(i), got.Version, err)
 		}
 		w.allAnswer(t, p, 2, "v2")
 		if got, err := cl.Update(t.Context(), p, secret("v2"), nil); err != nil || !got.Unchanged {
-			t.Errorf("the same value through %s: %+v, %v", w1(i), got, err)
+			t.Errorf("the same value through %s: %+v, %v", nodeNo(i), got, err)
 		}
 		if _, err := cl.Delete(t.Context(), p, nil); err != nil {
-			t.Errorf("delete through %s: %v", w1(i), err)
+			t.Errorf("delete through %s: %v", nodeNo(i), err)
 		}
 		for j := range w.at {
 			if _, err := w.at[j].Get(t.Context(), p, nil); kindOf(err) != dsv.KindNotFound {
-				t.Errorf("%s after the delete: %v", w1(j), err)
+				t.Errorf("%s after the delete: %v", nodeNo(j), err)
 			}
 		}
 		if got, err := cl.Create(t.Context(), p, secret("v3"), nil); err != nil || got.Version != 3 {
-			t.Errorf("create through %s: version %d, %v", w1(i), got.Version, err)
+			t.Errorf("create through %s: version %d, %v", nodeNo(i), got.Version, err)
 		}
 		w.allAnswer(t, p, 3, "v3")
 		if values := w.values(t, p); len(values) != 3 || values[1] != "v1" || values[2] != "v2" {

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"crypto/x509"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -9,8 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-
-	"crypto/x509"
 
 	"github.com/dsvault/dsv"
 	"github.com/dsvault/dsv/client"
@@ -103,7 +102,7 @@ func (w *world) allAnswer(t *testing.T, p dsv.Path, version uint64, value string
 		wg.Go(func() {
 			f, err := cl.Get(t.Context(), p, nil)
 			if err != nil || f.Version != version || text(f) != value {
-				t.Errorf("%s answers version %d, %q (%v), not version %d, %q", w1(i), f.Version, text(f), err, version, value)
+				t.Errorf("%s answers version %d, %q (%v), not version %d, %q", nodeNo(i), f.Version, text(f), err, version, value)
 			}
 		})
 	}

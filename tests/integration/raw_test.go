@@ -69,7 +69,7 @@ func (a *asker) do(t *testing.T, i int, method, path, body string, headers ...st
 	}
 	resp, err := a.h.Do(r)
 	if err != nil {
-		t.Fatalf("%s %s on %s: %v", method, path, w1(i), err)
+		t.Fatalf("%s %s on %s: %v", method, path, nodeNo(i), err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	b, err := io.ReadAll(resp.Body)

@@ -59,7 +59,7 @@ func testRepairWithoutMixing(t *testing.T) {
 	read := func(i int) {
 		t.Helper()
 		if f, err := w.at[i].Get(t.Context(), p, nil); err != nil || f.Version != 1 || text(f) != seedValue(p) {
-			t.Errorf("%s after the repair: version %d %q, %v", w1(i), f.Version, text(f), err)
+			t.Errorf("%s after the repair: version %d %q, %v", nodeNo(i), f.Version, text(f), err)
 		}
 	}
 	for i := range w.at {
@@ -131,7 +131,7 @@ func (w *world) reads(t *testing.T, nodes ...int) (rate float64) {
 			for n := c; left.Add(-1) >= 0; n++ {
 				p := w.seeds[n%len(w.seeds)]
 				if f, err := w.at[nodes[c%len(nodes)]].Get(t.Context(), p, nil); err != nil || text(f) != seedValue(p) {
-					t.Errorf("%s through %s: %q, %v", p, w1(nodes[c%len(nodes)]), text(f), err)
+					t.Errorf("%s through %s: %q, %v", p, nodeNo(nodes[c%len(nodes)]), text(f), err)
 					return
 				}
 			}
@@ -160,7 +160,7 @@ func (w *world) repairCounters(t *testing.T) map[string]string {
 		for line := range strings.Lines(a.do(t, i, "GET", "/metrics", "").body) {
 			if strings.HasPrefix(line, "dsv_repair") && !strings.HasPrefix(line, "#") {
 				name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
-				out[w1(i)+" "+name] = value
+				out[nodeNo(i)+" "+name] = value
 			}
 		}
 	}

@@ -101,10 +101,10 @@ func testNumbers(t *testing.T) {
 	must(5)(w.at[3].Put(ctx, p, secret("v5"), nil))
 	for i, cl := range w.at {
 		if _, err := cl.Get(ctx, p, &client.ReadOptions{Version: 4}); kindOf(err) != dsv.KindGone {
-			t.Errorf("%s: the destroyed version answers %v", w1(i), err)
+			t.Errorf("%s: the destroyed version answers %v", nodeNo(i), err)
 		}
 		if f, err := cl.Get(ctx, p, &client.ReadOptions{Version: 3}); err != nil || text(f) != "v3" {
-			t.Errorf("%s: version 3 is %q, %v", w1(i), text(f), err)
+			t.Errorf("%s: version 3 is %q, %v", nodeNo(i), text(f), err)
 		}
 	}
 	w.allAnswer(t, p, 5, "v5")
@@ -135,7 +135,7 @@ func testMetadata(t *testing.T) {
 	for i, cl := range w.at {
 		own, err := cl.History(t.Context(), p, &client.ReadOptions{MinPosition: &last.Position})
 		if err != nil || len(own.Versions) != n {
-			t.Errorf("%s alone tells %d entries, %v", w1(i), len(own.Versions), err)
+			t.Errorf("%s alone tells %d entries, %v", nodeNo(i), len(own.Versions), err)
 		}
 	}
 }

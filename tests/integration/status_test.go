@@ -22,7 +22,7 @@ func TestStatusThroughLossAndReturn(t *testing.T) {
 		t.Helper()
 		for i := range up {
 			var s client.Status
-			until(t, fmt.Sprintf("%s sees %d nodes", w1(i), up), func() (err error) {
+			until(t, fmt.Sprintf("%s sees %d nodes", nodeNo(i), up), func() (err error) {
 				s, err = w.at[i].Status(t.Context())
 				if err == nil && (s.Reachable != up || s.State != states[up]) {
 					err = fmt.Errorf("%s, %d nodes answer: %q", s.State, s.Reachable, s.Why)
@@ -30,17 +30,17 @@ func TestStatusThroughLossAndReturn(t *testing.T) {
 				return err
 			})
 			if s.Margin != up-3 || s.K != 3 || s.N != 5 || s.W != 4 || len(s.Members) != 5 || up < 5 && len(s.Why) == 0 {
-				t.Errorf("%s with %d nodes up: margin %d, k %d, n %d, w %d, %d members, why %q", w1(i), up, s.Margin, s.K, s.N, s.W, len(s.Members), s.Why)
+				t.Errorf("%s with %d nodes up: margin %d, k %d, n %d, w %d, %d members, why %q", nodeNo(i), up, s.Margin, s.K, s.N, s.W, len(s.Members), s.Why)
 			}
 			// What the word says must be so.
 			_, err := w.at[i].Get(t.Context(), p, nil)
 			if serves := err == nil; serves != (up >= 3) {
-				t.Errorf("%s says %s, and a read gives %v", w1(i), s.State, err)
+				t.Errorf("%s says %s, and a read gives %v", nodeNo(i), s.State, err)
 			}
 			writes++
 			_, err = w.at[i].Put(t.Context(), p, secret(fmt.Sprint("write ", writes)), nil)
 			if serves := err == nil; serves != (up >= 4) {
-				t.Errorf("%s says %s, and a write gives %v", w1(i), s.State, err)
+				t.Errorf("%s says %s, and a write gives %v", nodeNo(i), s.State, err)
 			}
 		}
 	}
@@ -69,7 +69,7 @@ func TestStatusThroughLossAndReturn(t *testing.T) {
 	}
 	for i := range w.Nodes() {
 		if s := w.awaitState(t, i, client.ReadOnly); s.Log.Available || s.Margin != 2 {
-			t.Errorf("%s without a log: available %v, margin %d", w1(i), s.Log.Available, s.Margin)
+			t.Errorf("%s without a log: available %v, margin %d", nodeNo(i), s.Log.Available, s.Margin)
 		}
 	}
 	if err := w.StartLog(t.Context()); err != nil {

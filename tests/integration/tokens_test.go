@@ -29,7 +29,7 @@ func TestTokens(t *testing.T) {
 		if users[i], err = w.clientOf(i, tok.Text); err != nil {
 			t.Fatal(err)
 		}
-		until(t, "the token is known on "+w1(i), func() error {
+		until(t, "the token is known on "+nodeNo(i), func() error {
 			_, err := users[i].Get(t.Context(), pathOf(t, "team-a", "KEY"), nil)
 			if err != nil && kindOf(err) != dsv.KindUnauthenticated {
 				t.Fatalf("a token that is not known yet gets %v", err)
@@ -50,7 +50,7 @@ func TestTokens(t *testing.T) {
 			t.Errorf("the node that ended it still takes it: %v", err)
 		}
 		for i, u := range users {
-			until(t, "the token ends on "+w1(i), func() error {
+			until(t, "the token ends on "+nodeNo(i), func() error {
 				_, err := u.Get(t.Context(), pathOf(t, "team-a", "KEY"), nil)
 				if kindOf(err) != dsv.KindUnauthenticated {
 					return fmt.Errorf("it gets %v", err)
@@ -84,7 +84,7 @@ func testFreshTokens(t *testing.T, w *world) {
 			for n := range 6 {
 				tok, err := w.at[i].CreateToken(t.Context(), client.TokenRequest{Name: fmt.Sprintf("fresh-%d-%d", i, n), Prefixes: []string{"fresh"}, Verbs: []string{"create", "read"}})
 				if err != nil {
-					t.Errorf("create a token on %s: %v", w1(i), err)
+					t.Errorf("create a token on %s: %v", nodeNo(i), err)
 					return
 				}
 				u, err := w.clientOf(i, tok.Text)
@@ -94,10 +94,10 @@ func testFreshTokens(t *testing.T, w *world) {
 				}
 				p := pathOf(t, "fresh/x", fmt.Sprintf("KEY-%d-%d", i, n))
 				if _, err := u.Create(t.Context(), p, secret("v"), nil); err != nil {
-					t.Errorf("%s: a write right after the token was made: %v", w1(i), err)
+					t.Errorf("%s: a write right after the token was made: %v", nodeNo(i), err)
 				}
 				if f, err := u.Get(t.Context(), p, nil); err != nil || text(f) != "v" {
-					t.Errorf("%s: a read right after the token was made: %q, %v", w1(i), text(f), err)
+					t.Errorf("%s: a read right after the token was made: %q, %v", nodeNo(i), text(f), err)
 				}
 				u.Close()
 			}
@@ -114,19 +114,19 @@ func (w *world) tokenLimits(t *testing.T, i int, u *client.Client) {
 	own, below := pathOf(t, "team-a", "KEY"), pathOf(t, "team-a/app", "KEY")
 	for _, p := range []dsv.Path{own, below} {
 		if _, err := u.Update(ctx, p, secret(fmt.Sprintf("by a token on node %d", i)), nil); err != nil {
-			t.Errorf("%s: update of %s: %v", w1(i), p, err)
+			t.Errorf("%s: update of %s: %v", nodeNo(i), p, err)
 		}
 		if f, err := u.Get(ctx, p, nil); err != nil || text(f) != fmt.Sprintf("by a token on node %d", i) {
-			t.Errorf("%s: get of %s: %q, %v", w1(i), p, text(f), err)
+			t.Errorf("%s: get of %s: %q, %v", nodeNo(i), p, text(f), err)
 		}
 	}
 	if n, err := u.List(ctx, own.NS, nil); err != nil || len(n.Names) == 0 {
-		t.Errorf("%s: list of team-a: %v, %v", w1(i), n.Names, err)
+		t.Errorf("%s: list of team-a: %v, %v", nodeNo(i), n.Names, err)
 	}
 	denied := func(what string, err error) {
 		t.Helper()
 		if kindOf(err) != dsv.KindDenied {
-			t.Errorf("%s: %s by a token that may not: %v", w1(i), what, err)
+			t.Errorf("%s: %s by a token that may not: %v", nodeNo(i), what, err)
 		}
 	}
 	for _, ns := range []string{"team-ab", "team-b", "other/team-a", "nothing/here"} {

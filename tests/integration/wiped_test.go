@@ -89,10 +89,10 @@ func (d *wiped) reader(ctx context.Context, t *testing.T, i, from int) {
 		case err != nil && (kindOf(err) == dsv.KindUnavailable || dsv.CodeOf(err) == client.CodeUnreachable):
 			d.refused.Add(1)
 			if i != lostNode {
-				t.Errorf("%s cannot answer: %v", w1(i), err)
+				t.Errorf("%s cannot answer: %v", nodeNo(i), err)
 			}
 		default:
-			t.Errorf("%s: %s is version %d %q (%v), at least %d was acknowledged", w1(i), d.paths[k], f.Version, text(f), err, least)
+			t.Errorf("%s: %s is version %d %q (%v), at least %d was acknowledged", nodeNo(i), d.paths[k], f.Version, text(f), err, least)
 		}
 		pause(ctx, 50*time.Millisecond)
 	}
