@@ -403,6 +403,29 @@ func TestCommitOvertakesPrepare(t *testing.T) {
 	})
 }
 
+// COMMIT goes before PREPARE's own acknowledgement while the log is known to be
+// good, and only then.
+func TestCommitDoesNotWaitOnAGoodLog(t *testing.T) {
+	bubble(t, core.Options{}, func(t *testing.T, c *core.Cluster) {
+		warm(t, c, 0)
+		c.LogNet.SetDelay("n1", 30*time.Millisecond)
+		time.Sleep(time.Second)
+		for i, want := range []uint64{1, 2} { // after a quiet time, and at once after that
+			before := c.Nodes[0].Log.Stats().Appended
+			var err error
+			var wg sync.WaitGroup
+			wg.Go(func() { _, err = run(c.Nodes[0], 4*time.Second, request(c, "K", "v")) })
+			time.Sleep(10 * time.Millisecond)
+			if got := c.Nodes[0].Log.Stats().Appended - before; got != want {
+				t.Errorf("write %d: %d records handed over before any was acknowledged, want %d", i, got, want)
+			}
+			if wg.Wait(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
 // Whatever the brokers do to produce requests, an answer is what the log says.
 func TestProduceFaults(t *testing.T) {
 	bubble(t, core.Options{}, func(t *testing.T, c *core.Cluster) {
