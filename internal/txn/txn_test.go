@@ -3,6 +3,7 @@ package txn_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -394,9 +395,12 @@ func TestCommitOvertakesPrepare(t *testing.T) {
 		}
 		c.LogNet.SetDelay("n1", 0)
 		c.Settled(time.Minute)
-		if got := c.Of(x); got != "CCPCC" {
-			t.Errorf("records %s, want CCPCC: the two of the ghost, PREPARE, COMMIT, COMMIT once more", got)
-		}
+		c.Eventually(time.Second, func() error {
+			if got := c.Of(x); got != "CCPCC" {
+				return fmt.Errorf("records %s, want CCPCC: the two of the ghost, PREPARE, COMMIT, COMMIT once more", got)
+			}
+			return nil
+		})
 		if v, _ := c.Newest(1, core.Path("app", "K")); v.Number != 1 {
 			t.Errorf("version %d", v.Number)
 		}

@@ -260,6 +260,33 @@ func TestNoReasonToRepair(t *testing.T) {
 	})
 }
 
+// Silence is no hole, also beside holes: seven holders, two holes and one node
+// down may still have five good shards.
+func TestSilenceIsNoHole(t *testing.T) {
+	bubble(t, core.Options{Nodes: 7, Quorum: dsv.Quorum{K: 3, N: 7, W: 5}}, func(t *testing.T, c *core.Cluster) {
+		put(t, c.Nodes[0], "K", "v")
+		settle(c)
+		set := versionSet(c, "K", 1)
+		lose(c, set, 0, 1)
+		c.Nodes[6].Stop()
+		for range 3 {
+			get(t, c.Nodes[0], "K", "v", 1)
+			time.Sleep(2 * time.Second)
+		}
+		if n := repairs(c); n != 0 {
+			t.Errorf("%d repairs with two holes of seven", n)
+		}
+		lose(c, set, 2)
+		get(t, c.Nodes[0], "K", "v", 1)
+		c.Eventually(20*time.Second, func() error {
+			if versionSet(c, "K", 1) == set {
+				return errors.New("three holes of seven are not repaired")
+			}
+			return nil
+		})
+	})
+}
+
 // versionSet is the share set of a version as the first node knows it.
 func versionSet(c *core.Cluster, key string, n uint64) dsv.ShareSet {
 	v, ok := c.Version(0, path(key), n)
