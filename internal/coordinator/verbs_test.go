@@ -307,6 +307,11 @@ func TestListsAndBatchReads(t *testing.T) {
 		if got := strings.Join(names, " "); err != nil || got != "K1 K2 K3 K4 K9" {
 			t.Errorf("%q, %v", got, err)
 		}
+		put(t, a, "K9", "newer")
+		one, err := b.Coord.Batch(ctx, b.Session(), coordinator.Batch{NS: path("K").NS, Ops: []coordinator.BatchOp{{Kind: coordinator.BatchGet, Key: path("K9").Key}}})
+		if err != nil || string(one.Found[0].Value.Reveal()) != "newer" {
+			t.Errorf("a batch of reads on a node that lags: %+v, %v", one, err)
+		}
 		// Batches of writes change many keys together; a batch of reads, more than are
 		// read at once, never sees some of them alone.
 		c.LogNet.SetDelay("n2", 2*time.Millisecond)
