@@ -73,33 +73,46 @@ func ReadHead(tx store.Txn, p dsv.Partition) (Head, error) {
 	if !found {
 		return Head{Partition: p, Offset: -1}, nil
 	}
-	return headOf(p, m.head), nil
+	return m.describe(), nil
 }
 
-func headOf(p dsv.Partition, h *metapb.HeadRow) Head {
+// describe is the head as others see it.
+func (m *machine) describe() Head {
+	p, h := m.p, m.head
 	sum := headDigest(p, h)
-	sum.add(digestFrom(h.GetDigest()))
+	sum.add(m.sum)
 	return Head{
 		Partition: p, Offset: h.GetOffset(), T: h.GetTUs(), E: h.GetEUs(), LastAppend: h.GetLastAppendUs(),
 		Applied: h.GetApplied(), Void: h.GetVoid(), Digest: sum.bytes(), Configured: h.GetConfigured(),
 	}
 }
 
+// Run applies records in one transaction. What nearly every record needs of a
+// partition (head, CONFIG, store ids) it reads there once, and it writes the
+// head once, at Flush.
+type Run struct {
+	tx    store.Txn
+	parts []*machine
+}
+
+// NewRun begins a run; nobody else may write rows of this package in tx.
+func NewRun(tx store.Txn) *Run { return &Run{tx: tx} }
+
 // Apply applies the next record of a partition. An error is the store's, or
 // ErrGap, ErrBroken, ErrCorrupt: then the transaction must be aborted and the
 // partition stops. No content of a record is an error.
 //
 // The work is bounded by the record, the transactions that expire at it and
-// 64 outcomes removed. Several records may share one transaction; how they are
-// split over transactions changes nothing.
-func Apply(tx store.Txn, in Input) (Effects, error) {
-	m := machine{tx: tx, p: in.Partition, in: in}
-	if _, err := m.loadHead(); err != nil {
+// 64 outcomes removed. How records are split over runs changes nothing.
+func (r *Run) Apply(in Input) (Effects, error) {
+	m, err := r.machine(in.Partition)
+	if err != nil {
 		return Effects{}, err
 	}
 	if in.Offset != m.head.GetOffset()+1 || in.Offset < 0 {
 		return Effects{}, fmt.Errorf("%w: partition %d has %d, got %d", ErrGap, in.Partition, m.head.GetOffset(), in.Offset)
 	}
+	m.in, m.eff = in, Effects{}
 	m.tick()
 	for _, step := range [...]func() error{m.expire, m.sweep, m.judge} {
 		if err := step(); err != nil {
@@ -109,10 +122,50 @@ func Apply(tx store.Txn, in Input) (Effects, error) {
 	if m.eff.Void != "" {
 		m.head.Void++
 	}
-	if err := m.storeHead(); err != nil {
+	m.eff.Head = m.describe()
+	return m.eff, nil
+}
+
+// machine is the one of a partition, its head read.
+func (r *Run) machine(p dsv.Partition) (*machine, error) {
+	for _, m := range r.parts {
+		if m.p == p {
+			return m, nil
+		}
+	}
+	m := &machine{tx: r.tx, p: p}
+	if _, err := m.loadHead(); err != nil {
+		return nil, err
+	}
+	r.parts = append(r.parts, m)
+	return m, nil
+}
+
+// Flush writes the heads. Only after it do reads in the transaction see the
+// clocks and positions of what was applied.
+func (r *Run) Flush() error {
+	for _, m := range r.parts {
+		if m.head.GetOffset() < 0 {
+			continue // nothing was applied
+		}
+		if err := m.storeHead(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Apply is a Run of one record.
+func Apply(tx store.Txn, in Input) (Effects, error) {
+	r := NewRun(tx)
+	eff, err := r.Apply(in)
+	if err == nil {
+		err = r.Flush()
+	}
+	if err != nil {
 		return Effects{}, err
 	}
-	return m.eff, nil
+	return eff, nil
 }
 
 // tick moves position and clocks.

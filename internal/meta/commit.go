@@ -133,9 +133,12 @@ func sameShape(a, b *metapb.OpShape) bool {
 // countAcks keeps, by rank, one acknowledgement of each holder that gave it
 // under its current store id.
 func (m *machine) countAcks(t *pending, acks []*metapb.Ack) ([]*metapb.Ack, error) {
-	stores := new(metapb.StoresRow)
-	if _, err := get(m.tx, storesKey(m.p), stores); err != nil {
-		return nil, err
+	if m.stores == nil {
+		row := new(metapb.StoresRow)
+		if _, err := get(m.tx, storesKey(m.p), row); err != nil {
+			return nil, err
+		}
+		m.stores = row
 	}
 	holders := t.row.GetPrepare().GetHolders()
 	var seen [256]bool // n <= 255
@@ -145,7 +148,7 @@ func (m *machine) countAcks(t *pending, acks []*metapb.Ack) ([]*metapb.Ack, erro
 		if r >= len(holders) || seen[r] {
 			continue
 		}
-		if id := storeOf(stores, holders[r]); id != nil && string(id) == string(a.GetStoreId()) {
+		if id := storeOf(m.stores, holders[r]); id != nil && string(id) == string(a.GetStoreId()) {
 			seen[r] = true
 			out = append(out, a)
 		}

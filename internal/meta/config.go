@@ -132,9 +132,15 @@ func configOf(pb *metapb.Config) Config {
 
 // config is ReadConfig inside an Apply, where CONFIG is known to be there.
 func (m *machine) config() (Config, error) {
+	if m.conf != nil {
+		return *m.conf, nil
+	}
 	c, ok, err := ReadConfig(m.tx, m.p)
 	if err == nil && !ok {
 		err = corrupt(configKey(m.p), "missing")
+	}
+	if err == nil {
+		m.conf = &c
 	}
 	return c, err
 }

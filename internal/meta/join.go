@@ -44,6 +44,7 @@ func (m *machine) join(j *metapb.Join) error {
 		return m.void(VoidReplaces)
 	}
 	setStore(stores, j.GetNode(), id)
+	m.stores = nil
 	if err := m.put(storesKey(m.p), old, stores); err != nil {
 		return err
 	}

@@ -75,6 +75,13 @@ func LookupTx(tx store.Txn, id dsv.TxID) (TxStatus, error) {
 	if err != nil {
 		return TxStatus{}, err
 	}
+	return LookupTxAt(tx, id, e)
+}
+
+// LookupTxAt is LookupTx for a caller that knows E already, or an E that its
+// partition had before: then what is expired or forgotten since may be told as
+// TxNone or by the outcome that is still there.
+func LookupTxAt(tx store.Txn, id dsv.TxID, e int64) (TxStatus, error) {
 	if forgotten(e, id.T0) {
 		return TxStatus{State: TxForgotten}, nil
 	}

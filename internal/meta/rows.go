@@ -67,15 +67,18 @@ func scan(tx store.Txn, prefix []byte, page store.Page, visit func(store.Item) (
 	}
 }
 
-// machine is one Apply: the transaction, the head as it grows, the effects.
+// machine is one partition of a Run: the transaction, the head as it grows, the
+// record at hand and its effects.
 type machine struct {
-	tx   store.Txn
-	p    dsv.Partition
-	in   Input
-	head *metapb.HeadRow
-	sum  digest // of all rows but the head
-	eff  Effects
-	buf  []byte // the row at hand as it is hashed
+	tx     store.Txn
+	p      dsv.Partition
+	in     Input
+	head   *metapb.HeadRow
+	sum    digest // of all rows but the head
+	eff    Effects
+	buf    []byte            // the row at hand as it is hashed
+	conf   *Config           // as read in this transaction; nil: not yet
+	stores *metapb.StoresRow // likewise; not to be changed
 }
 
 // loadHead reads the head; before the first record it makes one at offset -1.
@@ -97,11 +100,10 @@ func (m *machine) loadHead() (found bool, err error) {
 	return true, nil
 }
 
-// storeHead writes the head and describes it in the effects.
+// storeHead writes the head.
 func (m *machine) storeHead() error {
 	sum := m.sum.bytes()
 	m.head.Digest = sum[:]
-	m.eff.Head = headOf(m.p, m.head)
 	key := headKey(m.p)
 	value, err := m.marshal(key, m.head)
 	if err != nil {

@@ -14,26 +14,21 @@ import (
 	"github.com/dsvault/dsv/internal/store"
 )
 
-// applyAtOnce bounds the records of one store transaction.
-const applyAtOnce = 1024
-
 // digestEvery is the distance of the offsets at which state digests are
 // compared between nodes.
 const digestEvery = 256
 
-// applyLoop reads the log and applies it: all whole records of a fetch that
-// fit go into one store transaction with their positions.
+// applyLoop reads the log and applies it. What it applies at once goes into
+// one store transaction with the positions.
 func (r *Replica) applyLoop(ctx context.Context) {
-	var last time.Time // when the newest transaction began
+	f := newFeed(r)
 	for ctx.Err() == nil {
-		records, err := r.pollSome(ctx, last)
-		last = time.Now()
-		for len(records) > 0 && err == nil {
-			n := min(len(records), applyAtOnce)
-			if err = r.applySome(ctx, records[:n]); err != nil {
+		records, err := f.next(ctx)
+		began := time.Now()
+		if err == nil {
+			if err = r.applySome(ctx, records); err != nil {
 				err = fmt.Errorf("apply: %w", err)
 			}
-			records = records[n:]
 		}
 		if err != nil {
 			if ctx.Err() == nil {
@@ -41,87 +36,9 @@ func (r *Replica) applyLoop(ctx context.Context) {
 			}
 			return
 		}
+		end := time.Now()
+		f.rest = end.Add(min(end.Sub(began), maxRest))
 	}
-}
-
-const (
-	// inertWait is how long a fetch of nothing but PREPAREs waits for what
-	// follows: a PREPARE decides nothing, and its COMMIT is on its way.
-	inertWait = 3 * time.Millisecond
-	// applySpacing is the least time between two transactions of a busy log:
-	// fewer and larger ones cost fewer syncs of the disk and less of everything.
-	applySpacing = 3 * time.Millisecond
-	company      = 4 // records of one fetch that make a log busy
-)
-
-// pollSome returns the records of a fetch, and those that come while it is
-// worth to wait for more.
-func (r *Replica) pollSome(ctx context.Context, last time.Time) ([]entry, error) {
-	records, err := r.poll(ctx)
-	if err != nil || len(records) == 0 {
-		return records, err
-	}
-	until := time.Now().Add(inertWait)
-	if !inert(records) {
-		if len(records) < company {
-			return records, nil
-		}
-		until = last.Add(applySpacing)
-	}
-	for len(records) < applyAtOnce {
-		left := time.Until(until)
-		if left <= 0 {
-			return records, nil
-		}
-		wait, cancel := context.WithTimeout(ctx, left)
-		more, err := r.poll(wait)
-		cancel()
-		records = append(records, more...)
-		switch {
-		case err != nil && wait.Err() == nil:
-			return records, err
-		case err != nil:
-			return records, ctx.Err()
-		case !inert(more) && len(records) < company:
-			return records, nil
-		}
-	}
-	return records, nil
-}
-
-// entry is a record as it lies in the log and as it reads; m is nil where it is
-// void.
-type entry struct {
-	commitlog.Record
-	m *metapb.Record
-}
-
-// inert reports whether records only announce what others will decide.
-func inert(records []entry) bool {
-	for _, rec := range records {
-		if _, ok := rec.m.GetBody().(*metapb.Record_Prepare); !ok {
-			return false
-		}
-	}
-	return true
-}
-
-// poll is one fetch. Partitions that diverged stop here.
-func (r *Replica) poll(ctx context.Context) ([]entry, error) {
-	batch, err := r.cfg.Log.Poll(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("read the log: %w", err)
-	}
-	for _, d := range batch.Diverged {
-		reason := d.Reason
-		r.part(d.Partition).diverged.Store(&reason)
-		r.cfg.Logger.Error("partition stops: log diverged", "partition", d.Partition, "reason", reason)
-	}
-	out := make([]entry, len(batch.Records))
-	for i, rec := range batch.Records {
-		out[i] = entry{rec, decode(rec)}
-	}
-	return out, nil
 }
 
 // applySome applies records in one transaction, or in halves where one is too
@@ -213,6 +130,7 @@ func (r *Replica) applyTxn(ctx context.Context, records []entry) (*applied, erro
 	out := &applied{
 		heads: map[dsv.Partition]meta.Head{}, confs: map[dsv.Partition]meta.Config{}, epochs: map[dsv.Partition]string{},
 	}
+	run := meta.NewRun(tx)
 	epochs := map[dsv.Partition]commitlog.Record{}
 	for _, rec := range records {
 		if r.part(rec.Partition).diverged.Load() != nil {
@@ -222,11 +140,14 @@ func (r *Replica) applyTxn(ctx context.Context, records []entry) (*applied, erro
 		if rec.Partition == commitlog.Control {
 			err = r.applySetting(tx, rec.Record, rec.m, out)
 		} else {
-			err = r.applyRecord(tx, rec.Record, rec.m, out)
+			err = r.applyRecord(tx, run, rec.Record, rec.m, out)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("partition %d offset %d: %w", rec.Partition, rec.Offset, err)
 		}
+	}
+	if err := run.Flush(); err != nil {
+		return nil, err
 	}
 	for p, h := range out.heads {
 		if p == commitlog.Control {
@@ -281,8 +202,8 @@ func (r *Replica) cursors() (map[dsv.Partition]commitlog.Cursor, error) {
 	return from, err
 }
 
-func (r *Replica) applyRecord(tx store.Txn, rec commitlog.Record, m *metapb.Record, out *applied) error {
-	eff, err := meta.Apply(tx, meta.Input{
+func (r *Replica) applyRecord(tx store.Txn, run *meta.Run, rec commitlog.Record, m *metapb.Record, out *applied) error {
+	eff, err := run.Apply(meta.Input{
 		Partition: rec.Partition, Offset: rec.Offset, AppendTime: rec.AppendTime, Incarnation: rec.Incarnation, Record: m,
 	})
 	if err != nil {

@@ -142,8 +142,9 @@ func (r *Replica) stageRows(q StageRequest, rank int) ([]store.Pair, int64, erro
 func (r *Replica) stageLatched(ctx context.Context, q StageRequest, p *part, rank int, rows []store.Pair, bytes int64) (dsv.StoreID, error) {
 	var status meta.TxStatus
 	var again *staged
+	e := p.getHead().E
 	err := r.View(func(tx store.Txn) (err error) {
-		if status, err = meta.LookupTx(tx, q.Tx); err == nil && p.index.has(q.Tx) {
+		if status, err = meta.LookupTxAt(tx, q.Tx, e); err == nil && p.index.has(q.Tx) {
 			again, err = readStaged(tx, q.Tx)
 		}
 		return err
@@ -159,7 +160,7 @@ func (r *Replica) stageLatched(ctx context.Context, q StageRequest, p *part, ran
 		return dsv.StoreID{}, ErrNotCoordinator
 	case again != nil:
 		return r.storeID, nil
-	case status.State == meta.TxNone && q.Tx.T0+overdue < p.getHead().E:
+	case status.State == meta.TxNone && q.Tx.T0+overdue < e:
 		return dsv.StoreID{}, ErrTooLate
 	case q.Tx.T0 > p.estimate()+overdue:
 		return dsv.StoreID{}, ErrTooEarly

@@ -24,10 +24,11 @@ type Event struct {
 type waiters struct {
 	mu     sync.Mutex
 	tx     map[dsv.TxID][]chan Event
+	prompt map[dsv.TxID]bool // somebody waits for its PREPARE
 	closed bool
 }
 
-func newWaiters() *waiters { return &waiters{tx: map[dsv.TxID][]chan Event{}} }
+func newWaiters() *waiters { return &waiters{tx: map[dsv.TxID][]chan Event{}, prompt: map[dsv.TxID]bool{}} }
 
 // eventBuffer holds what one transaction can see: a PREPARE, its void COMMITs,
 // a decision.
@@ -49,6 +50,22 @@ func (r *Replica) Follow(t dsv.TxID) (events <-chan Event, stop func()) {
 	return c, func() { w.drop(t, c) }
 }
 
+// ExpectPrepare asks that a PREPARE of a transaction that is followed be
+// applied as soon as it is read, though it decides nothing.
+func (r *Replica) ExpectPrepare(t dsv.TxID) {
+	r.wait.mu.Lock()
+	defer r.wait.mu.Unlock()
+	if len(r.wait.tx[t]) > 0 {
+		r.wait.prompt[t] = true
+	}
+}
+
+func (w *waiters) wantsPrepare(t dsv.TxID) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.prompt[t]
+}
+
 func (w *waiters) drop(t dsv.TxID, c chan Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -61,6 +78,7 @@ func (w *waiters) drop(t dsv.TxID, c chan Event) {
 	}
 	if len(list) == 0 {
 		delete(w.tx, t)
+		delete(w.prompt, t)
 	} else {
 		w.tx[t] = list
 	}
@@ -107,7 +125,7 @@ func (w *waiters) closeAll() {
 			close(c)
 		}
 	}
-	w.tx = nil
+	w.tx, w.prompt = nil, nil
 }
 
 // ErrStopped tells that the replica stopped while somebody waited.

@@ -73,6 +73,9 @@ type gateMsg struct {
 func (a *attempt) run(ctx context.Context) (Result, error) {
 	events, stop := a.r.rep.Follow(a.tx)
 	defer stop()
+	if a.req.Gate != nil {
+		a.r.rep.ExpectPrepare(a.tx)
+	}
 	actx, cancel := context.WithCancel(ctx)
 	defer func() {
 		cancel()
