@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"errors"
 	"hash/maphash"
 	"slices"
 	"time"
@@ -27,6 +28,8 @@ type txn struct {
 	sorted int      // reads[:sorted] has none
 	ranges []span   // scanned
 
+	seen  []byte // the key read last, in the engine's form
+	rev   uint64 // its revision in the snapshot, 0 for none
 	key   []byte // scratch for the engine's form of a key
 	pivot write  // scratch for a look-up in writes
 }
@@ -106,6 +109,9 @@ func (t *txn) get(key []byte) (Item, error) {
 	if t.dead() {
 		t.finish(ErrExpired)
 		return Item{}, ErrExpired
+	}
+	if t.class == writer && (err == nil || errors.Is(err, ErrNotFound)) {
+		t.seen, t.rev = append(t.seen[:0], key...), item.Revision // who reads a row often removes it next
 	}
 	return item, err
 }

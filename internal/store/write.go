@@ -122,6 +122,9 @@ func (c Condition) holds(current uint64) bool {
 
 // peek is the revision of a key in the snapshot, 0 for none; not tracked.
 func (t *txn) peek(key []byte) (rev uint64, err error) {
+	if len(key) > 0 && bytes.Equal(t.seen, key) {
+		return t.rev, nil
+	}
 	err = t.read(func(v view) error {
 		item, err := v.get(key)
 		rev = item.Revision
