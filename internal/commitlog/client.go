@@ -57,7 +57,6 @@ func newClient(cfg Config, hook kgo.Hook) (*kgo.Client, error) {
 		kgo.FetchMaxBytes(8 << 20),
 		kgo.FetchIsolationLevel(kgo.ReadUncommitted()),
 		kgo.KeepControlRecords(),
-		kgo.DisableFetchSessions(), // the partitions never change, and a session is one more state to lose
 	}
 	if hook != nil {
 		opts = append(opts, kgo.WithHooks(hook))
