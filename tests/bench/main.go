@@ -14,6 +14,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -27,6 +29,7 @@ type options struct {
 	warm     time.Duration
 	clients  []int
 	bin      string
+	only     string // the one measurement to make
 }
 
 func main() {
@@ -44,6 +47,11 @@ func main() {
 	flag.StringVar(&o.bin, "bin", "", "folder with dsvnode (default: built for the run)")
 	flag.DurationVar(&o.phase, "phase", 6*time.Second, "time of one measurement")
 	flag.DurationVar(&o.warm, "warm", 15*time.Second, "load before measuring, so that the JVM is warm")
+	flag.StringVar(&o.only, "only", "", "make only the measurement of this name, and no bare log")
+	flag.Func("clients", "numbers of clients, by comma (default 1,16,64)", func(s string) (err error) {
+		o.clients, err = numbers(s)
+		return err
+	})
 	flag.Parse()
 	if *short {
 		o.phase, o.warm, o.clients = o.phase/2, o.warm/2, []int{64}
@@ -54,6 +62,18 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+}
+
+// numbers of a list by comma, each at least 1.
+func numbers(list string) (out []int, err error) {
+	for s := range strings.SplitSeq(list, ",") {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 {
+			return nil, fmt.Errorf("%q is no number of clients", s)
+		}
+		out = append(out, n)
+	}
+	return out, nil
 }
 
 func run(ctx context.Context, o options) (err error) {
