@@ -21,6 +21,9 @@ func (p *Peers) Serve(ctx context.Context, from dsv.NodeID, kind byte, req []byt
 	if rep == nil {
 		return nil, errSealed
 	}
+	if kind == kindFetch { // it waits for nothing but settings, see judge
+		return p.serveFetch(ctx, rep, from, req)
+	}
 	ctx, cancel := context.WithTimeout(ctx, serveTimeout)
 	defer cancel()
 	switch kind {
@@ -32,8 +35,6 @@ func (p *Peers) Serve(ctx context.Context, from dsv.NodeID, kind byte, req []byt
 			return nil, err
 		}
 		return nil, rep.Revoke(ctx, from, inc, t)
-	case kindFetch:
-		return p.serveFetch(ctx, rep, from, req)
 	case kindInfo:
 		return encodeInfo(infoOf(rep)), nil
 	}
@@ -133,6 +134,8 @@ func (p *Peers) judge(ctx context.Context, rep *replica.Replica, from dsv.NodeID
 	}
 	if rep.Book().Revision() < proof.Revision {
 		pos := dsv.Position{Partition: commitlog.Control, Offset: int64(proof.Revision) - 1}
+		ctx, cancel := context.WithTimeout(ctx, serveTimeout)
+		defer cancel()
 		if err := rep.WaitApplied(ctx, pos); err != nil {
 			return &dsv.Error{Kind: dsv.KindUnavailable, Code: dsv.CodeNotReady, Detail: "this node has not applied the settings the request was judged by", Err: err}
 		}

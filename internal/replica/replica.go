@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/dsvault/dsv"
 	"github.com/dsvault/dsv/internal/auth"
@@ -45,6 +44,7 @@ type Replica struct {
 	storeID dsv.StoreID
 	stagedB atomic.Int64
 	stats   counters
+	places  places
 	heads   heads
 	audits  chan struct{} // closed when the audit after an unclean close is done
 
@@ -287,22 +287,6 @@ func (r *Replica) ClusterID() string            { return r.cfg.ClusterID }
 func (r *Replica) Incarnation() dsv.Incarnation { return r.cfg.Incarnation }
 func (r *Replica) StoreID() dsv.StoreID         { return r.storeID }
 func (r *Replica) Partitions() int              { return r.cfg.Partitions }
-
-// PartitionOf is the namespace's partition.
-func (r *Replica) PartitionOf(ns dsv.Namespace) dsv.Partition {
-	return meta.PartitionOf(ns, r.cfg.Partitions)
-}
-
-// Holders are the n members that hold the namespace, in rank order: of the
-// CONFIG in force in its partition, or a not_ready error before it is applied.
-func (r *Replica) Holders(ns dsv.Namespace) ([]dsv.NodeID, error) {
-	conf := r.parts[r.PartitionOf(ns)].conf.Load()
-	if conf == nil {
-		return nil, &dsv.Error{Kind: dsv.KindUnavailable, Code: dsv.CodeNotReady, RetryAfter: time.Second,
-			Detail: "this node has not read the cluster's CONFIG from the log yet"}
-	}
-	return conf.Holders(ns), nil
-}
 
 func (r *Replica) part(p dsv.Partition) *part {
 	if p == commitlog.Control {

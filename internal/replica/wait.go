@@ -28,7 +28,9 @@ type waiters struct {
 	closed bool
 }
 
-func newWaiters() *waiters { return &waiters{tx: map[dsv.TxID][]chan Event{}, prompt: map[dsv.TxID]bool{}} }
+func newWaiters() *waiters {
+	return &waiters{tx: map[dsv.TxID][]chan Event{}, prompt: map[dsv.TxID]bool{}}
+}
 
 // eventBuffer holds what one transaction can see: a PREPARE, its void COMMITs,
 // a decision.

@@ -6,8 +6,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/hashicorp/vault/shamir"
-
 	"github.com/dsvault/dsv"
 )
 
@@ -91,7 +89,7 @@ func open(q dsv.Quorum, b Binding, good []Shard) (dsv.Secret, error) {
 	for i, s := range good {
 		parts[i] = s.keyShare
 	}
-	key, err := shamir.Combine(parts)
+	key, err := combine(parts)
 	if err != nil {
 		return dsv.Secret{}, fmt.Errorf("%w: key shares: %w", ErrCorrupt, err)
 	}
