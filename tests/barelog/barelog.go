@@ -29,8 +29,9 @@ type Result struct {
 	Clients   int
 	Ops       int
 	OpsPerSec float64
-	P50, P99  time.Duration // of one operation
-	Appends   uint64        // records acknowledged to the Logs meanwhile
+	P50, P99  time.Duration   // of one operation
+	Appends   uint64          // records acknowledged to the Logs meanwhile
+	Times     []time.Duration // of every operation, sorted
 }
 
 func (r Result) String() string {
@@ -199,7 +200,7 @@ func (l *Load) Run(ctx context.Context, clients int, d time.Duration) (Result, e
 	all := slices.Sorted(slices.Values(slices.Concat(took...)))
 	return Result{
 		Clients: clients, Ops: len(all), OpsPerSec: float64(len(all)) / elapsed.Seconds(),
-		P50: all[len(all)/2], P99: all[len(all)*99/100], Appends: l.acked() - before,
+		P50: all[len(all)/2], P99: all[len(all)*99/100], Appends: l.acked() - before, Times: all,
 	}, nil
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -15,14 +16,36 @@ import (
 	"time"
 )
 
-// result is one measurement.
+// result is one measurement, of one round or of several.
 type result struct {
 	ops      int
+	took     time.Duration
 	perSec   float64
 	p50, p99 time.Duration
 	cpu      map[string]time.Duration // by kind of process
 	failed   int
 	example  string
+	times    []time.Duration // of every operation, sorted
+}
+
+// add takes in another round.
+func (r result) add(o result) result {
+	r.took += o.took
+	r.failed += o.failed
+	r.example = cmp.Or(r.example, o.example)
+	r.times = append(r.times, o.times...)
+	slices.Sort(r.times)
+	if r.cpu == nil {
+		r.cpu = map[string]time.Duration{}
+	}
+	for k, d := range o.cpu {
+		r.cpu[k] += d
+	}
+	if r.ops = len(r.times); r.ops > 0 {
+		r.perSec = float64(r.ops) / r.took.Seconds()
+		r.p50, r.p99 = r.times[r.ops/2], r.times[r.ops*99/100]
+	}
+	return r
 }
 
 // request makes the n-th request of one worker.
@@ -59,17 +82,11 @@ func measure(ctx context.Context, h *http.Client, token string, workers int, d t
 		})
 	}
 	wg.Wait()
-	took := time.Since(start)
-	all := slices.Concat(times...)
-	slices.Sort(all)
-	r := result{ops: len(all), perSec: float64(len(all)) / took.Seconds(), failed: int(failed.Load())}
-	if len(all) > 0 {
-		r.p50, r.p99 = all[len(all)/2], all[len(all)*99/100]
-	}
+	r := result{took: time.Since(start), failed: int(failed.Load()), times: slices.Concat(times...)}
 	if s := example.Load(); s != nil {
 		r.example = *s
 	}
-	return r
+	return result{}.add(r)
 }
 
 func send(ctx context.Context, h *http.Client, token, method, url string, body []byte, want int) error {

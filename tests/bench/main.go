@@ -45,8 +45,8 @@ func main() {
 	flag.BoolVar(&o.embedded, "embedded", false, "the embedded broker in place of Kafka")
 	flag.StringVar(&o.dir, "dir", "", "directory to use (default: a temporary one)")
 	flag.StringVar(&o.bin, "bin", "", "folder with dsvnode (default: built for the run)")
-	flag.DurationVar(&o.phase, "phase", 6*time.Second, "time of one measurement")
-	flag.DurationVar(&o.warm, "warm", 15*time.Second, "load before measuring, so that the JVM is warm")
+	flag.DurationVar(&o.phase, "phase", 12*time.Second, "time of one measurement, over all its rounds")
+	flag.DurationVar(&o.warm, "warm", time.Minute, "load before measuring, so that the JVM is warm")
 	flag.StringVar(&o.only, "only", "", "make only the measurement of this name, and no bare log")
 	flag.Func("clients", "numbers of clients, by comma (default 1,16,64)", func(s string) (err error) {
 		o.clients, err = numbers(s)
