@@ -7,8 +7,7 @@
 //	'r' 's' share-set(28)                     a shard, sealed at rest (seal.go)
 //	'r' 'x' txid(26)                          a staged transaction: what it will become here
 //
-// //	'r' 'h' partition(2) ns 0x00 key 0x00 version(8)
-//
+//	'r' 'h' partition(2) ns 0x00 key 0x00 version(8)
 //	                                          a hole: share-set(28) since-E(8) reason(1)
 //	'r' 'i'                                   this store's id(16)
 //	'r' 'e' partition(2)                      leader epoch(4) topic id(16) of the newest applied record
@@ -17,6 +16,12 @@
 // their age. A row 'x' exists exactly while the transaction is undecided in the
 // applied prefix; the shard row lives on when it commits. Memory keeps an index
 // of the rows 'x' by key (index.go).
+//
+// # The apply loop
+//
+// feed.go gathers what the log brings, apply.go makes one store transaction of
+// it: effects and positions together, each partition's records in their order.
+// PREPAREs, which decide nothing, wait for what follows them.
 //
 // # After no clean close
 //

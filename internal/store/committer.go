@@ -12,8 +12,8 @@ import (
 // One goroutine commits. It takes what is queued, judges each transaction
 // against the commits since its snapshot and those before it in the same
 // round, writes all that stand as one batch, publishes it and answers. While
-// it writes, the next ones queue: so commits share an fsync exactly when they
-// come faster than the disk, and nobody ever waits for company.
+// it writes, the next ones queue: so commits share an fsync when they come
+// faster than the disk, and somewhat before (see rest).
 //
 // Invariant: judging, recording in the history and giving revisions happen in
 // one order, the order of the rounds and of the requests in them. A
