@@ -46,6 +46,10 @@ var errTooMany = dsv.E(dsv.KindTooMany, dsv.CodeTooMany, "too many requests of t
 // mux is one connection after its hellos: a reader, a writer and a keepalive,
 // owned by run.
 //
+// Where next to nothing is going on, who queues a frame also sends it, so that
+// no other goroutine has to be woken first; as soon as there is company the
+// writer does, and what is queued meanwhile makes its next batch.
+//
 // Invariant: a request's entry in pending is removed by exactly one of its
 // answer, its caller's forget and fail, and only the remover acts on it. So
 // done runs at most once, and never after a forget that returned true.
@@ -60,15 +64,18 @@ type mux struct {
 	ctx    context.Context // of the handlers
 	cancel context.CancelFunc
 
+	eager *eagerConn // under nc; nil: it always waits
+
 	mu      sync.Mutex
-	room    sync.Cond // the writer took what was queued, or the end
-	out     []byte    // whole frames, not yet taken by the writer
+	room    sync.Cond // what was queued was taken to be written, or the end
+	out     []byte    // whole frames, not yet taken
 	spare   []byte
+	writing bool // somebody sees to out: the writer, or who just queued a frame
 	lastID  uint64
 	pending map[uint64]func([]byte, error)
 	err     error // why it ended; set once
 
-	wake     chan struct{} // out is no longer empty
+	wake     chan struct{} // the writer is to see to out
 	done     chan struct{} // closed by fail
 	handling atomic.Int32
 	progress atomic.Int64 // ns since born: a piece of a large frame moved
@@ -88,6 +95,7 @@ func newMux(p *Pool, r *remote, h hello, nc, raw net.Conn, br *bufio.Reader) *mu
 		born:    time.Now(),
 	}
 	m.room.L = &m.mu
+	m.eager, _ = raw.(*eagerConn)
 	m.ctx, m.cancel = context.WithCancel(p.ctx)
 	return m
 }
@@ -147,10 +155,8 @@ func (m *mux) request(kind byte, left time.Duration, body []byte, done func([]by
 	m.lastID++
 	id := m.lastID
 	m.pending[id] = done
-	idle := len(m.out) == 0
 	m.out = appendRequest(m.out, id, kind, left, body)
-	m.mu.Unlock()
-	m.queued(idle)
+	m.queued(len(m.pending) <= alone)
 	return id, nil
 }
 
@@ -185,8 +191,8 @@ func (m *mux) answer(id uint64, resp []byte, err error) {
 	for len(m.out) > m.pool.maxQueued && m.err == nil {
 		m.room.Wait()
 	}
-	m.handling.Add(-1) // before the caller can have the answer and ask again
-	m.enqueue(typ, id, resp)
+	left := m.handling.Add(-1) // before the caller can have the answer and ask again
+	m.enqueue(typ, id, resp, left < alone)
 }
 
 // control queues a small frame without waiting; a peer that lets them pile up
@@ -198,29 +204,74 @@ func (m *mux) control(typ frameType, id uint64, payload []byte) {
 		m.fail(errFlooded)
 		return
 	}
-	m.enqueue(typ, id, payload)
+	m.enqueue(typ, id, payload, false)
 }
 
+// alone is how many requests may be under way for a frame to be sent by who
+// queues it.
+const alone = 2
+
 // enqueue appends a frame and unlocks m.mu.
-func (m *mux) enqueue(typ frameType, id uint64, payload []byte) {
+func (m *mux) enqueue(typ frameType, id uint64, payload []byte, few bool) {
 	if m.err != nil {
 		m.mu.Unlock()
 		return
 	}
-	idle := len(m.out) == 0
 	m.out = append(appendHeader(m.out, typ, id, len(payload)), payload...)
-	m.mu.Unlock()
-	m.queued(idle)
+	m.queued(few)
 }
 
-func (m *mux) queued(wasIdle bool) {
+// queued has what is queued sent, here if few and the kernel takes it at once.
+// It unlocks m.mu.
+func (m *mux) queued(few bool) {
 	m.pool.stats.framesOut.Add(1)
-	if !wasIdle {
+	if m.writing {
+		m.mu.Unlock()
 		return
 	}
-	select {
-	case m.wake <- struct{}{}:
-	default:
+	m.writing = true
+	if !few || m.eager == nil || len(m.out) > maxEager {
+		m.mu.Unlock()
+		m.wake <- struct{}{} // one slot, for who has set writing
+		return
+	}
+	buf := m.takeOut()
+	m.mu.Unlock()
+
+	m.eager.setEager(true)
+	_, err := m.nc.Write(buf)
+	m.eager.setEager(false)
+	m.written(buf)
+	if err != nil {
+		m.fail(err)
+		return
+	}
+	more := m.eager.pending()
+	m.mu.Lock()
+	more = more || len(m.out) > 0
+	m.writing = more
+	m.mu.Unlock()
+	if more {
+		m.wake <- struct{}{}
+	}
+}
+
+// takeOut takes the frames that are queued. Called locked.
+func (m *mux) takeOut() []byte {
+	buf := m.out
+	m.out, m.spare = m.spare, nil
+	m.room.Broadcast()
+	return buf
+}
+
+// written ends the use of a batch.
+func (m *mux) written(buf []byte) {
+	m.pool.stats.writesOut.Add(1)
+	clear(buf)
+	if cap(buf) <= maxSpare {
+		m.mu.Lock()
+		m.spare = buf[:0]
+		m.mu.Unlock()
 	}
 }
 

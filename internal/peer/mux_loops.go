@@ -11,51 +11,46 @@ import (
 // maxSpare is the largest write buffer kept for the next batch.
 const maxSpare = 1 << 20
 
-// writeLoop sends everything that is queued in one Write, again and again:
-// what is queued during one Write makes the next batch, so the batches grow
-// with the load and a lone frame never waits.
+// writeLoop sends everything that is queued in one Write, again and again,
+// whenever it is left to it: what is queued during one Write makes the next
+// batch, so the batches grow with the load and a lone frame never waits.
 func (m *mux) writeLoop() {
 	for {
-		buf := m.nextBatch()
-		if buf == nil {
-			return
-		}
-		err := m.write(buf)
-		m.pool.stats.writesOut.Add(1)
-		clear(buf)
-		if err != nil {
-			m.fail(err)
-			return
-		}
-		if cap(buf) <= maxSpare {
-			m.mu.Lock()
-			m.spare = buf[:0]
-			m.mu.Unlock()
-		}
-	}
-}
-
-// nextBatch waits for frames and takes them all; nil is the end.
-func (m *mux) nextBatch() []byte {
-	m.mu.Lock()
-	for len(m.out) == 0 {
-		if m.err != nil {
-			m.mu.Unlock()
-			return nil
-		}
-		m.mu.Unlock()
 		select {
 		case <-m.wake:
 			runtime.Gosched() // let others who are about to send join in
 		case <-m.done:
+			return
 		}
-		m.mu.Lock()
+		if err := m.drain(); err != nil {
+			m.fail(err)
+			return
+		}
 	}
-	buf := m.out
-	m.out, m.spare = m.spare, nil
-	m.room.Broadcast()
-	m.mu.Unlock()
-	return buf
+}
+
+// drain writes until nothing is queued.
+func (m *mux) drain() error {
+	if m.eager != nil {
+		if err := m.eager.finish(); err != nil {
+			return err
+		}
+	}
+	for {
+		m.mu.Lock()
+		if m.err != nil || len(m.out) == 0 {
+			m.writing = false
+			m.mu.Unlock()
+			return nil
+		}
+		buf := m.takeOut()
+		m.mu.Unlock()
+		err := m.write(buf)
+		m.written(buf)
+		if err != nil {
+			return err
+		}
+	}
 }
 
 func (m *mux) write(buf []byte) error {
