@@ -231,7 +231,9 @@ func TestDecisionMovesRows(t *testing.T) {
 		h2 := c.Begin("app", update("K", "two"))
 		h2.Prepare()
 		h2.Stage(0, 1, 2, 3, 4)
-		n.Applied(0, h2.Abort())
+		off = h2.Abort()
+		n.Applied(0, off)
+		c.Nodes[1].Applied(0, off)
 		quiet(t, n, 1, 0)
 
 		// A repair: the old share set goes everywhere, also its hole; who has no

@@ -177,10 +177,19 @@ func openManaged(opt badger.Options) (db *badger.DB, err error) {
 	}
 	for _, e := range []syscall.Errno{syscall.ENOSPC, syscall.EACCES, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EROFS} {
 		if strings.Contains(err.Error(), e.Error()) { // Badger flattens its causes
-			return nil, fmt.Errorf("%w: %w", e, err)
+			return nil, fmt.Errorf("%w: %w", e, plain(err))
 		}
 	}
-	return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	return nil, fmt.Errorf("%w: %w", ErrCorrupt, plain(err))
+}
+
+// plain keeps the first line of what Badger says: what follows sends to its
+// manual, which does not know what to do here.
+func plain(err error) error {
+	if first, _, more := strings.Cut(err.Error(), "\n"); more {
+		return errors.New(first)
+	}
+	return err
 }
 
 func (e *badgerEngine) newest() uint64       { return e.db.MaxVersion() }

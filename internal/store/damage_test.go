@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -108,6 +109,19 @@ func TestMissingFiles(t *testing.T) {
 		}
 		must(t, os.Remove(files[0]))
 		refused(name+" is gone", copied)
+	}
+	// What is said is one line, whatever Badger says.
+	newer := copyDir(t, dir)
+	manifest, err := os.ReadFile(filepath.Join(newer, "MANIFEST"))
+	must(t, err)
+	for i := range 8 { // magic and versions
+		spoilt := bytes.Clone(manifest)
+		spoilt[i] ^= 0x40
+		must(t, os.WriteFile(filepath.Join(newer, "MANIFEST"), spoilt, 0o600))
+		refused(fmt.Sprintf("MANIFEST differs at %d", i), newer)
+		if _, err := OpenBadger(Options{Dir: newer, EncryptionKey: testKey(), memTable: 1 << 20}); strings.Contains(fmt.Sprint(err), "\n") {
+			t.Errorf("more than a line: %v", err)
+		}
 	}
 	copied := copyDir(t, dir)
 	registry := filepath.Join(copied, "KEYREGISTRY")
