@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -52,9 +55,11 @@ func defaultDevDir() string {
 }
 
 func runDev(cmd *cobra.Command, opt dev.Options, t node.TelemetryConfig) error {
-	opt.Logger = node.NewLogger(t, cmd.ErrOrStderr())
+	log := &startLog{to: cmd.ErrOrStderr(), held: t.LogLevel == "warn"}
+	opt.Logger = node.NewLogger(t, log)
 	ctx := cmd.Context()
 	c, err := dev.Start(ctx, opt)
+	log.release(err != nil)
 	if err != nil {
 		return err
 	}
@@ -73,4 +78,32 @@ func runDev(cmd *cobra.Command, opt dev.Options, t node.TelemetryConfig) error {
 	<-ctx.Done()
 	fmt.Fprintln(cmd.ErrOrStderr(), "stopping")
 	return c.Close()
+}
+
+// startLog holds back what nodes say while the others are not up yet: that they
+// reach nobody and are sealed. It is told only if the start fails.
+type startLog struct {
+	to io.Writer
+
+	mu   sync.Mutex
+	held bool
+	buf  bytes.Buffer
+}
+
+func (l *startLog) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.held {
+		return l.buf.Write(b)
+	}
+	return l.to.Write(b)
+}
+
+func (l *startLog) release(tell bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if tell {
+		_, _ = l.buf.WriteTo(l.to)
+	}
+	l.held, l.buf = false, bytes.Buffer{}
 }
