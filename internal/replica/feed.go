@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// applyAtOnce is the records after which a transaction waits for no more.
+	// applyAtOnce bounds the records of one store transaction, which so many do
+	// not wait for.
 	applyAtOnce = 1024
 	// holdPrepare is how long a PREPARE waits for what follows it in its
 	// partition: it decides nothing, its COMMIT is on its way, and both in one
@@ -96,21 +97,23 @@ func (f *feed) begin() (at time.Time, ready bool) {
 	return at, ready
 }
 
-// take removes what is ready or has waited long enough.
+// take removes what is ready or has waited long enough, applyAtOnce records at
+// most.
 func (f *feed) take() []entry {
-	out := make([]entry, 0, f.n)
+	out := make([]entry, 0, min(f.n, applyAtOnce))
 	now := time.Now()
 	for p, q := range f.parts {
 		n := q.ready
 		if f.n >= applyAtOnce || !now.Before(q.hold) {
 			n = len(q.entries)
 		}
+		n = min(n, applyAtOnce-len(out))
 		out = append(out, q.entries[:n]...)
 		if n == len(q.entries) {
 			delete(f.parts, p)
 			continue
 		}
-		q.entries, q.ready = q.entries[n:], 0
+		q.entries, q.ready = q.entries[n:], max(q.ready-n, 0)
 	}
 	f.n -= len(out)
 	return out
