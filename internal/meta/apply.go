@@ -145,9 +145,6 @@ func (r *Run) machine(p dsv.Partition) (*machine, error) {
 // clocks and positions of what was applied.
 func (r *Run) Flush() error {
 	for _, m := range r.parts {
-		if m.head.GetOffset() < 0 {
-			continue // nothing was applied
-		}
 		if err := m.storeHead(); err != nil {
 			return err
 		}

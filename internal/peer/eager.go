@@ -22,12 +22,13 @@ type eagerConn struct {
 // maxEager is the largest batch sent without waiting, in bytes.
 const maxEager = 8 << 10
 
-// newEagerConn returns nil for a connection that cannot write without waiting.
-func newEagerConn(raw net.Conn) *eagerConn {
+// eagerly makes an eagerConn of a connection that can write without waiting, and
+// leaves any other as it is.
+func eagerly(raw net.Conn) net.Conn {
 	if try := tryWriter(raw); try != nil {
 		return &eagerConn{Conn: raw, try: try}
 	}
-	return nil
+	return raw
 }
 
 func (c *eagerConn) Write(b []byte) (int, error) {

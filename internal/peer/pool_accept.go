@@ -74,9 +74,7 @@ func (p *Pool) logRefusal(addr string, err error) {
 
 // receive proves both sides of an accepted connection and installs it.
 func (p *Pool) receive(raw net.Conn) (*mux, error) {
-	if e := newEagerConn(raw); e != nil {
-		raw = e
-	}
+	raw = eagerly(raw)
 	ctx, cancel := context.WithTimeout(p.ctx, handshakeTime)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })

@@ -164,9 +164,7 @@ func (p *Pool) connect(r *remote, addr string, n uint64) (*mux, error) {
 	if err != nil {
 		return nil, err
 	}
-	if e := newEagerConn(raw); e != nil {
-		raw = e
-	}
+	raw = eagerly(raw)
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
 	m, err := p.greet(ctx, r, raw, n)
 	if err == nil && !stop() {
