@@ -433,7 +433,7 @@ func TestHedge(t *testing.T) {
 		put(t, c.Nodes[0], "K", "v")
 		for i := 1; i < 5; i++ {
 			for j := range i {
-				allHold(c, 1)
+				c.AllHold(path("K").NS, 1)
 				if k := i%4 + 1; j == 0 && k != i {
 					c.Cut(0, i)
 					c.Cut(0, k)

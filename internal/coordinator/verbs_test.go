@@ -170,7 +170,7 @@ func TestDestroy(t *testing.T) {
 			c.LogNet.SetDelay(string(c.Nodes[i].ID), 0)
 		}
 		c.Settled(time.Minute)
-		allHold(c, 1)
+		c.AllHold(path("K").NS, 1)
 	})
 }
 
@@ -399,20 +399,7 @@ func TestBatchIsAtomic(t *testing.T) {
 			t.Errorf("%+v, %v", out, err)
 		}
 		c.Settled(time.Minute)
-		allHold(c, 3)
-	})
-}
-
-// allHold waits until every node has that many shards and no hole: a holder that
-// came late is offered its shards still.
-func allHold(c *core.Cluster, shards int64) {
-	c.Eventually(time.Minute, func() error {
-		for _, m := range c.Nodes {
-			if st := m.Rep.Stats(); st.Shards != shards || st.Holes != 0 {
-				return fmt.Errorf("%s: %d shards, %d holes", m.ID, st.Shards, st.Holes)
-			}
-		}
-		return nil
+		c.AllHold(path("K").NS, 3)
 	})
 }
 

@@ -37,7 +37,7 @@ func CombineKey(shares [][]byte) (dsv.Secret, error) {
 			return dsv.Secret{}, fmt.Errorf("shard: a key share that is none")
 		}
 	}
-	key, err := shamir.Combine(shares)
+	key, err := combine(shares)
 	if err != nil {
 		return dsv.Secret{}, fmt.Errorf("shard: combine a key: %w", err)
 	}
@@ -64,7 +64,7 @@ func KeyShareAt(shares [][]byte, x byte) ([]byte, error) {
 		moved[i] = append(make([]byte, 0, KeyShareSize), s...)
 		moved[i][keySize] ^= x
 	}
-	y, err := shamir.Combine(moved)
+	y, err := combine(moved)
 	if err != nil {
 		return nil, fmt.Errorf("shard: combine a key: %w", err)
 	}

@@ -73,18 +73,7 @@ func TestCommit(t *testing.T) {
 			}
 		}
 		c.Settled(time.Minute)
-		c.Eventually(time.Minute, func() error { // a holder that came late is offered its shards still
-			for _, n := range c.Nodes {
-				st, want := n.Rep.Stats(), int64(6)
-				if n.Rank(core.Path("app", "K").NS) < 0 {
-					want = 0
-				}
-				if st.Shards != want || st.Holes != 0 {
-					return fmt.Errorf("%s: %d shards, %d holes", n.ID, st.Shards, st.Holes)
-				}
-			}
-			return nil
-		})
+		c.AllHold(core.Path("app", "K").NS, 6)
 	})
 }
 

@@ -181,11 +181,16 @@ func (b *bench) phase(ctx context.Context, name string, clients int, d time.Dura
 		b.keys.Store(b.seq.Load())
 		name = "warm-up"
 	}
+	b.note(name, clients, r)
+	step("%-20s %3d clients: %7.0f/s p50 %.2f ms p99 %.2f ms, failed %d %s", name, clients, r.perSec, ms(r.p50), ms(r.p99), r.failed, r.example)
+}
+
+// note adds a round to its row.
+func (b *bench) note(name string, clients int, r result) {
 	if b.rows[name] == nil {
 		b.rows[name] = map[int]result{}
 	}
 	b.rows[name][clients] = b.rows[name][clients].add(r)
-	step("%-20s %3d clients: %7.0f/s p50 %.2f ms p99 %.2f ms, failed %d %s", name, clients, r.perSec, ms(r.p50), ms(r.p99), r.failed, r.example)
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
@@ -243,10 +248,7 @@ func (b *bench) bareLog(ctx context.Context, clients int, d time.Duration) (err 
 	step("%-20s %v", "bare log", r)
 	row := result{took: time.Duration(float64(r.Ops) / r.OpsPerSec * float64(time.Second)), times: r.Times,
 		cpu: map[string]time.Duration{"log": b.cpu()["log"] - before}}
-	if b.rows["bare log"] == nil {
-		b.rows["bare log"] = map[int]result{}
-	}
-	b.rows["bare log"][clients] = b.rows["bare log"][clients].add(row)
+	b.note("bare log", clients, row)
 	return nil
 }
 

@@ -105,6 +105,25 @@ func (c *Cluster) SettledBut(limit time.Duration, but ...int) {
 	})
 }
 
+// AllHold waits until every holder of a namespace has that many shards, the
+// other nodes none, and nobody a hole: a holder that came late is offered its
+// shards still.
+func (c *Cluster) AllHold(ns dsv.Namespace, shards int64) {
+	c.T.Helper()
+	c.Eventually(time.Minute, func() error {
+		for _, n := range c.Nodes {
+			want := shards
+			if n.Rank(ns) < 0 {
+				want = 0
+			}
+			if st := n.Rep.Stats(); st.Shards != want || st.Holes != 0 {
+				return fmt.Errorf("%s: %d shards, want %d, and %d holes", n.ID, st.Shards, want, st.Holes)
+			}
+		}
+		return nil
+	})
+}
+
 // StatusOf is what a node knows of a transaction.
 func (c *Cluster) StatusOf(i int, t dsv.TxID) (s meta.TxStatus) {
 	c.T.Helper()
