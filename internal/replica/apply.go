@@ -19,7 +19,10 @@ import (
 const digestEvery = 256
 
 // applyLoop reads the log and applies it. What it applies at once goes into
-// one store transaction with the positions.
+// one store transaction with the positions. Nobody waits for that to reach the
+// disk: the log has the records, and a store that a crash of the machine has
+// set back is at a position it has been at, takes a new id, as after any
+// unclean close, and reads on from there.
 func (r *Replica) applyLoop(ctx context.Context) {
 	f := newFeed(r)
 	for ctx.Err() == nil {
@@ -103,7 +106,7 @@ func decides(m *metapb.Record) (dsv.TxID, bool) {
 	return t, err == nil
 }
 
-// applied is what one store transaction did, told after it is durable.
+// applied is what one store transaction did, told after its commit.
 type applied struct {
 	heads    map[dsv.Partition]meta.Head
 	confs    map[dsv.Partition]meta.Config
@@ -162,7 +165,7 @@ func (r *Replica) applyTxn(ctx context.Context, records []entry) (*applied, erro
 			return nil, err
 		}
 	}
-	if _, err := tx.Commit(ctx); err != nil {
+	if _, err := tx.CommitNoSync(ctx); err != nil {
 		return nil, err
 	}
 	return out, nil
@@ -306,7 +309,7 @@ func sameMembers(a, b []dsv.NodeID) bool {
 	return true
 }
 
-// publish tells memory and waiters what is durable now.
+// publish tells memory and waiters what is committed now.
 func (r *Replica) publish(out *applied) {
 	for p, row := range out.epochs {
 		r.part(p).epoch.Store(&row)

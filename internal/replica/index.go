@@ -11,7 +11,7 @@ import (
 // age, without walking over the removed rows that an ordered store keeps until
 // it compacts. The rows 'x' are the truth: the index holds, at every moment, at
 // least what they hold. A transaction enters before its rows are written, and
-// so before its acknowledgement; it leaves after the removal is durable, and so
+// so before its acknowledgement; it leaves after the removal is committed, and so
 // after every new snapshot knows its decision. A reader looks here first and
 // takes its snapshot then (strict_read.md, H2): a transaction that is in
 // neither was decided in that snapshot, or staged after the read began.
@@ -62,7 +62,7 @@ func (x *stagedIndex) written(t dsv.TxID, rows bool) {
 	}
 }
 
-// remove drops a transaction whose removal is durable.
+// remove drops a transaction whose removal is committed.
 func (x *stagedIndex) remove(t dsv.TxID) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -10,7 +10,7 @@ import (
 )
 
 // Event is something the apply loop saw of a transaction that somebody waits
-// for, told after it was durable.
+// for, told after its commit.
 type Event struct {
 	Tx       dsv.TxID
 	Prepared bool   // its PREPARE is pending now

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -135,12 +136,17 @@ func (s *Badger) Size() (lsm, vlog int64) {
 // badgerEngine is the engine of OpenBadger. Badger runs in managed mode: its
 // timestamps are our ticks, its user byte is the slot.
 type badgerEngine struct {
-	db   *badger.DB
-	log  *logger
-	key  []byte // our copy, Badger reads it until closed
-	rows int
-	max  int64
-	low  uint64 // what discard was last told
+	db    *badger.DB
+	log   *logger
+	key   []byte // our copy, Badger reads it until closed
+	rows  int
+	max   int64
+	large int64  // values from this size on go to the value log
+	low   uint64 // what discard was last told
+	cache *rowCache
+
+	writing sync.Mutex // held while Badger writes to its logs
+	wal     *wal       // nil without ownSync
 }
 
 func openEngine(opt Options) (*badgerEngine, error) {
@@ -154,7 +160,14 @@ func openEngine(opt Options) (*badgerEngine, error) {
 		clear(e.key)
 		return nil, err
 	}
-	e.db, e.rows, e.max = db, int(db.MaxBatchCount()), db.MaxBatchSize()
+	e.db, e.rows, e.max, e.large = db, int(db.MaxBatchCount()), db.MaxBatchSize(), db.Opts().ValueThreshold
+	e.cache = newRowCache(e.newest(), opt.cache)
+	if ownSync {
+		e.wal, err = openWAL(opt.Dir, opt.sunk)
+		if err != nil {
+			return nil, errors.Join(err, e.close())
+		}
+	}
 	return e, nil
 }
 
@@ -194,7 +207,7 @@ func plain(err error) error {
 
 func (e *badgerEngine) newest() uint64       { return e.db.MaxVersion() }
 func (e *badgerEngine) limits() (int, int64) { return e.rows - 8, e.max - 4096 }
-func (e *badgerEngine) publish(uint64)       {}
+func (e *badgerEngine) publish(tick uint64)  { e.cache.shown(tick) }
 
 // cost is Badger's own estimate, never less.
 func (e *badgerEngine) cost(key, value []byte) int64 {
@@ -214,8 +227,31 @@ func (e *badgerEngine) discard(tick uint64) {
 
 func (e *badgerEngine) close() error {
 	err := e.db.Close()
+	if e.wal != nil {
+		err = errors.Join(err, e.wal.close())
+	}
 	clear(e.key)
 	return err
+}
+
+// rewriteValues moves what is alive of a value log to the newest one, if less
+// than half of it is, and deletes the file; it reports whether it did. What it
+// moved has to be durable before. Badger keeps the file while an iterator is open.
+func (e *badgerEngine) rewriteValues() bool {
+	e.writing.Lock()
+	defer e.writing.Unlock()
+	txn := e.db.NewTransactionAt(e.newest(), false)
+	it := txn.NewIterator(badger.IteratorOptions{})
+	err := e.db.RunValueLogGC(0.5)
+	if err == nil && ownSync {
+		if err := e.wal.find(); err != nil {
+			e.log.Errorf("value log: %v", err)
+			return false // the iterator stays open, and so the file stays too
+		}
+	}
+	it.Close()
+	txn.Discard()
+	return err == nil
 }
 
 // collectGarbage of the value log until stop.
@@ -228,7 +264,7 @@ func (e *badgerEngine) collectGarbage(stop <-chan struct{}, every time.Duration)
 			return
 		case <-tick.C:
 		}
-		for e.db.RunValueLogGC(0.5) == nil {
+		for e.rewriteValues() {
 			select {
 			case <-stop:
 				return

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -8,20 +9,42 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
-// apply writes a batch as one Badger transaction, which is one entry of its
-// write-ahead log and one fsync, or, if it is too large for that, through the
-// redo row: the whole batch is first made durable as one value, a tick lower,
-// then written in parts, the last of which removes the row. Open finishes what
-// a crash interrupted. Views stay below until all is there.
+// apply writes a batch and lets the cache know.
 func (e *badgerEngine) apply(b *batch) error {
+	if err := e.write(b); err != nil {
+		return err
+	}
+	e.cache.note(b)
+	return nil
+}
+
+// write writes a batch as one Badger transaction, which is one entry of its
+// write-ahead log, or, if it is too large for that, through redo rows: the
+// whole batch is first written as values of them, a tick lower, then in parts,
+// the last of which removes the first redo row. Open finishes what a crash
+// interrupted. Views stay below until all is there. Whatever a crash leaves is
+// a first part of these steps, so none of them has to wait for the disk.
+func (e *badgerEngine) write(b *batch) error {
 	if rows, cost := e.limits(); len(b.rows) < rows && e.total(b) < cost {
 		return e.commit(b.tick, b.rows)
 	}
-	redo := row{key: keyRedo, value: encodeBatch(b)}
-	if err := e.commit(b.tick-1, []row{redo}); err != nil {
-		return err
+	var more [][]byte // keys of the redo rows but the first
+	for _, r := range redoRows(encodeBatch(b), int(e.large/2)) {
+		if err := e.commit(b.tick-1, []row{r}); err != nil {
+			return err
+		}
+		more = append(more, r.key)
 	}
-	return e.finish(b)
+	return e.finish(b, more[:len(more)-1])
+}
+
+func (e *badgerEngine) sync() error {
+	if !ownSync {
+		return nil
+	}
+	e.writing.Lock()
+	defer e.writing.Unlock()
+	return e.wal.sync()
 }
 
 func (e *badgerEngine) total(b *batch) (cost int64) {
@@ -31,9 +54,10 @@ func (e *badgerEngine) total(b *batch) (cost int64) {
 	return cost
 }
 
-// finish writes the rows of a batch whose redo row is there. Only a round of
-// one transaction can be that large, so no key is in it twice.
-func (e *badgerEngine) finish(b *batch) error {
+// finish writes the rows of a batch whose redo rows are there: the first, and
+// more. Only a round of one transaction can be that large, so no key is in it
+// twice.
+func (e *badgerEngine) finish(b *batch, more [][]byte) error {
 	maxRows, maxCost := e.limits()
 	rows := append(slices.Clip(b.rows), row{key: keyRedo, del: true})
 	for len(rows) > 0 {
@@ -50,10 +74,25 @@ func (e *badgerEngine) finish(b *batch) error {
 		}
 		rows = rows[n:]
 	}
-	return nil
+	return e.dropRedo(b.tick, more)
+}
+
+// dropRedo deletes redo rows without the first, which mean nothing.
+func (e *badgerEngine) dropRedo(tick uint64, keys [][]byte) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	rows := make([]row, len(keys))
+	for i, k := range keys {
+		rows[i] = row{key: k, del: true}
+	}
+	return e.commit(tick, rows)
 }
 
 func (e *badgerEngine) commit(tick uint64, rows []row) error {
+	e.writing.Lock()
+	defer e.writing.Unlock()
+	large := false
 	txn := e.db.NewTransactionAt(tick, true)
 	defer txn.Discard()
 	entries := make([]badger.Entry, len(rows))
@@ -64,6 +103,7 @@ func (e *badgerEngine) commit(tick uint64, rows []row) error {
 			err = txn.Delete(r.key)
 		} else {
 			entries[i].Key, entries[i].Value = r.key, r.value
+			large = large || int64(len(r.value)) >= e.large
 			entries[i].UserMeta = r.slot
 			err = txn.SetEntry(&entries[i])
 		}
@@ -74,24 +114,41 @@ func (e *badgerEngine) commit(tick uint64, rows []row) error {
 	if err := txn.CommitAt(tick, nil); err != nil {
 		return fmt.Errorf("badger: %w", err)
 	}
-	if e.log.syncFailed.Load() {
+	switch {
+	case ownSync:
+		return e.wal.wrote(large)
+	case e.log.syncFailed.Load():
 		return errors.New("badger: sync of the value log failed")
 	}
 	return nil
 }
 
-// redo finishes a batch that a crash interrupted.
+// redo finishes a batch that a crash interrupted, or drops what is there of one
+// that had hardly begun.
 func (e *badgerEngine) redo() error {
-	item, err := e.view(e.newest()).get(keyRedo)
+	v := e.view(e.newest())
+	var value []byte
+	var more [][]byte
+	var tick uint64
+	others := span{lo: redoKey(1), hi: successor(keyRedo), prefix: keyRedo}
+	err := v.scan(others, walk{}, func(key, part []byte, rev uint64) bool {
+		value = append(value, part...)
+		more, tick = append(more, bytes.Clone(key)), rev>>8
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	first, err := v.get(keyRedo)
 	if errors.Is(err, ErrNotFound) {
-		return nil
+		return e.dropRedo(tick+1, more)
 	}
 	if err != nil {
 		return err
 	}
-	b, err := decodeBatch(item.Value)
+	b, err := decodeBatch(append(first.Value, value...))
 	if err != nil {
 		return err
 	}
-	return e.finish(b)
+	return e.finish(b, more)
 }

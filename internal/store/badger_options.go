@@ -12,7 +12,8 @@ import (
 
 // Values from this size on live in the value log: then a commit syncs two
 // files, and Badger reports a damaged one only as an empty value, which view
-// has to notice. So only what is too large for a table goes there.
+// has to notice. So only what is too large for a table goes there, and nothing
+// of the store's own.
 const valueThreshold = 1 << 20
 
 // badgerOptions are chosen for a small resident size. A memtable is in memory
@@ -21,7 +22,7 @@ const valueThreshold = 1 << 20
 // doubles the garbage Go lets lie around.
 func badgerOptions(opt Options, key []byte, log *logger) badger.Options {
 	o := badger.DefaultOptions(opt.Dir)
-	o.SyncWrites = true
+	o.SyncWrites = !ownSync
 	o.VerifyValueChecksum = true
 	o.ChecksumVerificationMode = options.OnBlockRead // tables are verified before Open, see verifyFirst
 	o.DetectConflicts = false                        // the committer does
@@ -46,7 +47,8 @@ func badgerOptions(opt Options, key []byte, log *logger) badger.Options {
 const formatVersion = 1
 
 // logger gives Badger's warnings to slog. Badger logs, but does not return, a
-// failed sync of the value log; so the engine asks for it.
+// failed sync of the value log (where it does the syncs, see ownSync); so the
+// engine asks for it.
 type logger struct {
 	to         *slog.Logger
 	syncFailed atomic.Bool

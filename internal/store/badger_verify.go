@@ -2,11 +2,13 @@ package store
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/table"
 )
 
 // verifyFirst opens the store with compactions off, compares all checksums of
@@ -15,7 +17,7 @@ import (
 // were it done after Open, a compaction might already have dropped the damaged
 // rows.
 func verifyFirst(opt badger.Options, dir string) error {
-	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+	tables, err := listed(opt, dir)
 	if err != nil || len(tables) == 0 {
 		return err
 	}
@@ -34,6 +36,31 @@ func verifyFirst(opt badger.Options, dir string) error {
 		err = fmt.Errorf("%w: %w", ErrCorrupt, cerr)
 	}
 	return err
+}
+
+// listed are the tables that MANIFEST names and that are there. A crash can leave
+// others, not whole: they were being written, and Badger deletes them. What is
+// missing Badger tells when it opens.
+func listed(opt badger.Options, dir string) (paths []string, err error) {
+	f, err := os.Open(filepath.Join(dir, badger.ManifestFilename))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	m, _, err := badger.ReplayManifestFile(f, opt.ExternalMagicVersion, opt)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCorrupt, plain(err))
+	}
+	for id := range m.Tables {
+		path := table.NewFilename(id, dir)
+		if _, err := os.Stat(path); err == nil {
+			paths = append(paths, path)
+		}
+	}
+	return paths, nil
 }
 
 func verifyTables(db *badger.DB) (err error) {

@@ -25,8 +25,15 @@ func (v *badgerView) at() *badger.Txn {
 }
 
 func (v *badgerView) get(key []byte) (item Item, err error) {
+	if e, ok := v.e.cache.get(key, v.tick); ok {
+		if e.rev == 0 {
+			return Item{}, ErrNotFound
+		}
+		return newItem(e.key, e.value, e.rev), nil
+	}
 	it, err := v.at().Get(key)
 	if errors.Is(err, badger.ErrKeyNotFound) {
+		v.e.cache.add(key, v.tick, nil)
 		return Item{}, ErrNotFound
 	}
 	if err != nil {
@@ -35,6 +42,9 @@ func (v *badgerView) get(key []byte) (item Item, err error) {
 	err = readValue(it, func(value []byte) {
 		item = newItem(key, value, revision(it.Version(), it.UserMeta()))
 	})
+	if err == nil {
+		v.e.cache.add(key, v.tick, &item)
+	}
 	return item, err
 }
 

@@ -16,7 +16,8 @@ import (
 // faster than the disk, and somewhat before (see rest).
 //
 // Invariant: judging, recording in the history and giving revisions happen in
-// one order, the order of the rounds and of the requests in them. A
+// one order, the order of the rounds and of the requests in them, and so does
+// what a crash of the machine leaves of rounds that were not synced. A
 // transaction that stands therefore read what it would have read had it run
 // alone at that place in the order: serializable.
 
@@ -27,28 +28,33 @@ type round struct {
 	lost     []*request // answered when revisions are known
 	rows     int
 	cost     int64
+	sync     bool // one of them asks for it
 }
 
 func (c *core) commitLoop() {
 	for {
-		reqs := c.queue.take()
-		if reqs == nil {
+		reqs, ok := c.queue.take(c.syncBy)
+		switch {
+		case reqs == nil && !ok:
 			return
+		case reqs == nil:
+			c.sync()
+			continue
 		}
-		began, n := time.Now(), len(reqs)
+		began, n, syncs := time.Now(), len(reqs), c.syncs
 		for len(reqs) > 0 {
 			reqs = reqs[c.round(reqs):]
 		}
-		if n >= company {
+		if n >= company && c.syncs > syncs {
 			c.rest(min(restFor*time.Since(began), maxRest))
 		}
 	}
 }
 
-// Where commits come in company the committer rests after a round, so that more
-// of them share the next one: a round costs a sync of the disk and more than
-// that of processor time, and who commits in company waits for others anyway.
-// One writer alone never waits.
+// Where commits come in company the committer rests after a round that it
+// synced, so that more of them share the next one: it costs a sync of the disk
+// and more than that of processor time, and who commits in company waits for
+// others anyway. One writer alone never waits.
 const (
 	company = 2 // commits of one round
 	restFor = 2 // times what the round took
@@ -116,6 +122,7 @@ func (rd *round) add(r *request) {
 	rd.accepted = append(rd.accepted, r)
 	rd.rows += len(r.rows) + 1
 	rd.cost += r.cost
+	rd.sync = rd.sync || r.sync
 }
 
 // judge tells why a request cannot commit, if it cannot. A condition that
@@ -204,7 +211,17 @@ func (c *core) write(rd *round) {
 	if !c.log.append(&b, rd.accepted) && !puts {
 		b.rows = append(b.rows, row{key: keyTick, slot: lastSlot})
 	}
-	if err := c.eng.apply(&b); err != nil {
+	err := c.eng.apply(&b)
+	switch {
+	case err != nil:
+	case rd.sync:
+		err = c.eng.sync()
+		c.syncs++
+		c.syncBy = time.Time{}
+	case c.syncBy.IsZero():
+		c.syncBy = time.Now().Add(SyncWithin)
+	}
+	if err != nil {
 		c.fail(err)
 		err = fmt.Errorf("%w: %w", ErrFailed, err)
 		for _, r := range slices.Concat(rd.accepted, rd.lost) {
@@ -218,6 +235,14 @@ func (c *core) write(rd *round) {
 	}
 	for _, r := range rd.lost {
 		r.answer(0, r.lost.refusal(r.key))
+	}
+}
+
+// sync makes durable what nobody waited for.
+func (c *core) sync() {
+	c.syncBy = time.Time{}
+	if err := c.eng.sync(); err != nil {
+		c.fail(err)
 	}
 }
 

@@ -22,6 +22,8 @@ type core struct {
 	queue   queue
 	hist    history
 	log     eventLog
+	syncs   int                   // of the committer
+	syncBy  time.Time             // of the committer: when what was applied and not synced has to be; zero: there is none
 	since   []uint64              // by opt.Watched: all its events after this revision were kept
 	failed  atomic.Pointer[error] // why commits are refused
 	stop    chan struct{}         // closed first at Close

@@ -4,10 +4,10 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -127,7 +127,13 @@ func TestRedoAfterCrash(t *testing.T) {
 		full.rows = append(full.rows, row{key: userKey(nil, fmt.Append(nil, i)), value: []byte(strings.Repeat("n", 50<<10)), slot: 255})
 	}
 	full.rows = append(full.rows, row{key: userKey(nil, []byte("5")), del: true, slot: 255})
-	for parts := range 4 {
+	type step struct {
+		ticks uint64 // below the batch's
+		rows  []row
+	}
+	var steps []step // as apply does them
+	whole := 0       // after so many it is kept
+	for crash := 0; crash <= max(len(steps), 1); crash++ {
 		crashed := copyDir(t, dir)
 		o, err := Options{Dir: crashed, EncryptionKey: testKey(), memTable: 1 << 20}.complete(true)
 		must(t, err)
@@ -135,28 +141,43 @@ func TestRedoAfterCrash(t *testing.T) {
 		must(t, err)
 		b := *full
 		b.tick = eng.newest() + tickStep
-		if parts > 0 {
-			must(t, eng.commit(b.tick-1, []row{{key: keyRedo, value: encodeBatch(&b)}}))
+		if crash == 0 {
+			redo := redoRows(encodeBatch(&b), int(eng.large/2))
+			whole = len(redo)
+			for _, r := range redo {
+				steps = append(steps, step{1, []row{r}})
+			}
+			rows := append(slices.Clip(b.rows), row{key: keyRedo, del: true})
+			for part := range slices.Chunk(rows, 2) {
+				steps = append(steps, step{0, part})
+			}
+			if whole < 3 {
+				t.Fatalf("%d redo rows: too few for this test", whole)
+			}
 		}
-		if parts > 1 {
-			must(t, eng.commit(b.tick, b.rows[:parts]))
+		for _, s := range steps[:crash] {
+			must(t, eng.commit(b.tick-s.ticks, s.rows))
 		}
 		must(t, eng.close())
 		s := openTest(t, crashed, opt)
 		tx := begin(t, s, ReadOnly)
 		n, err := tx.Count(nil)
 		must(t, err)
-		if parts == 0 {
+		if crash < whole {
 			same(t, "keys", n, 2)
+			same(t, "not deleted", getIn(t, tx, "5"), "old")
 		} else {
 			same(t, "keys", n, 9)
 			same(t, "a value", len(getIn(t, tx, "9")), 50<<10)
 			same(t, "deleted", getIn(t, tx, "5"), "-")
 		}
 		must(t, tx.Abort())
-		if _, err := s.engine.view(s.engine.newest()).get(keyRedo); !errors.Is(err, ErrNotFound) {
-			t.Fatalf("redo row is still there: %v", err)
-		}
+		err = s.engine.view(s.engine.newest()).scan(span{lo: keyRedo, hi: successor(keyRedo), prefix: keyRedo}, walk{},
+			func(key, _ []byte, _ uint64) bool {
+				t.Fatalf("after %d steps redo row %q is still there", crash, key)
+				return false
+			})
+		must(t, err)
 		before := s.Revision()
 		if rev := put(t, s, "0", "newer"); rev <= before {
 			t.Fatalf("revision %d after %d", rev, before)

@@ -86,6 +86,26 @@ func TestDamagedValueLog(t *testing.T) {
 	must(t, tx.Abort())
 }
 
+// A process that dies while it writes a table leaves a part of one, which no
+// row needs yet.
+func TestTableBegun(t *testing.T) {
+	dir := t.TempDir()
+	s := openTest(t, dir, Options{memTable: 1 << 20})
+	put(t, s, "a", "1")
+	must(t, s.Close())
+	for _, size := range []int64{0, 3, 100, 1 << 20} {
+		begun := filepath.Join(dir, "000099.sst")
+		must(t, os.WriteFile(begun, []byte("abc"), 0o600))
+		must(t, os.Truncate(begun, size))
+		s = openTest(t, dir, Options{memTable: 1 << 20})
+		same(t, "a", get(t, s, "a"), "1")
+		must(t, s.Close())
+		if _, err := os.Stat(begun); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%d bytes of a table are still there: %v", size, err)
+		}
+	}
+}
+
 // A store without its list of tables or its keys is refused, not begun anew,
 // wherever the file ends.
 func TestMissingFiles(t *testing.T) {

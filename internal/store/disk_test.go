@@ -201,7 +201,7 @@ func TestBallast(t *testing.T) {
 // What no test on this machine can see when it is wrong.
 func TestBadgerOptions(t *testing.T) {
 	o := badgerOptions(Options{memTable: memTableSize}, make([]byte, 32), nil)
-	if !o.SyncWrites || !o.VerifyValueChecksum || o.ChecksumVerificationMode != options.OnBlockRead ||
+	if o.SyncWrites == ownSync || !o.VerifyValueChecksum || o.ChecksumVerificationMode != options.OnBlockRead ||
 		o.IndexCacheSize == 0 || len(o.EncryptionKey) != 32 || o.NumVersionsToKeep != 1 || o.NumCompactors < 2 {
 		t.Errorf("options %+v", o)
 	}

@@ -12,7 +12,8 @@
 // and, if it may write, remembers which keys it read and which ranges it
 // scanned. Commit hands it to the committer (committer.go): that judges what
 // is queued, one after the other, against the commits since each one's
-// snapshot, and writes all that stand as one batch with one fsync. A
+// snapshot, and writes all that stand as one batch with one sync, or none where
+// nobody waits for it (CommitNoSync). A
 // transaction that read nothing another one changed stands; so histories are
 // serializable: no lost update, no write skew, no phantom.
 //
@@ -41,7 +42,9 @@
 // endian the revision since which its events were kept), "redo" (a batch too
 // large for one Badger transaction, until all its parts are written: a byte 1,
 // the tick in 8 bytes, and for each row a byte that is 1 for a deletion, the
-// slot, key and value, both as uvarint length and bytes). Badger's timestamp
+// slot, key and value, both as uvarint length and bytes; cut into rows, whose
+// keys end in 0001, 0002 and so on in two bytes big endian, but for that of the
+// first, which is written last: without it the others mean nothing). Badger's timestamp
 // is the tick, which grows by 2 so that a redo row has one of its own; its
 // user byte is the slot. Values are the user's, as they are.
 //
@@ -51,9 +54,10 @@
 //
 // # What a disk does to it
 //
-// Commit returns after fsync (SyncWrites). After a failed write or fsync the
+// Commit returns after fdatasync (see wal). After a failed write or sync the
 // store refuses commits until it is reopened, for nobody knows what reached
-// the disk. Tables are checked in full before Open and block by block when
+// the disk. A power cut leaves a first part of all commits, no less than what
+// Commit told of. Tables are checked in full before Open and block by block when
 // read; a damaged table or manifest is ErrCorrupt at Open, and so is a directory
 // with data and without MANIFEST or KEYREGISTRY. Three kinds of damage are not
 // noticed by Badger: the write-ahead log of a process that died ends silently

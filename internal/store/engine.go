@@ -9,10 +9,14 @@ type engine interface {
 	// may have to be written at once. A larger one works but is slower.
 	cost(key, value []byte) int64
 	limits() (rows int, cost int64)
-	// apply writes a batch durably and all or nothing, across a crash too.
-	// Views do not show it before publish. After an error the engine is in
-	// an unknown state and is not written again.
+	// apply writes a batch, all or nothing, across a crash too. Views do not
+	// show it before publish. It outlives the process, but the machine only
+	// once sync returned; a crash of that leaves a first part of the batches
+	// applied since. After an error the engine is in an unknown state and is
+	// not written again.
 	apply(b *batch) error
+	// sync makes all that was applied durable.
+	sync() error
 	// publish lets views show everything up to tick. The committer calls it
 	// under the oracle's lock; others call view under that lock.
 	publish(tick uint64)
@@ -83,7 +87,7 @@ var (
 	keyTick    = []byte("stick")    // written by a batch that only deletes, so that its tick outlives compaction
 	keyTrim    = []byte("strim")    // revision of the newest event row ever trimmed, 8 bytes
 	keyWatched = []byte("swatched") // the registered prefixes and since when, see registry
-	keyRedo    = []byte("sredo")    // a batch too large for one engine transaction, while it is being written
+	keyRedo    = []byte("sredo")    // a batch too large for one engine transaction, while it is being written: see redo.go
 )
 
 // userKey appends the engine's key for a user key.

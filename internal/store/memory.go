@@ -48,6 +48,7 @@ func (m *memory) limits() (int, int64)         { return 2 * MaxTxnRows, 4 * MaxT
 func (m *memory) publish(uint64)               { m.shown = memView{m.tree.Clone()} }
 func (m *memory) view(uint64) view             { return m.shown }
 func (m *memory) discard(uint64)               {}
+func (m *memory) sync() error                  { return nil }
 func (m *memory) close() error                 { return nil }
 
 func (m *memory) apply(b *batch) error {

@@ -148,20 +148,22 @@ func (m *modelTxn) scan(t *testing.T, rnd *rand.Rand, prefix string) {
 func TestAgainstModel(t *testing.T) {
 	reopen := func(t *testing.T, s Store) Store { return s }
 	t.Run("memory", func(t *testing.T) { runModel(t, OpenMemory(Options{}), reopen, 6000) })
-	t.Run("badger", func(t *testing.T) {
-		dir := t.TempDir()
-		opt := Options{memTable: 1 << 20, Watched: watched("a")}
-		clean := false
-		runModel(t, openTest(t, dir, opt), func(t *testing.T, s Store) Store {
-			if clean = !clean; clean {
-				must(t, s.Close())
-			} else { // crash
-				dir = copyDir(t, dir)
-				must(t, s.Close())
-			}
-			return openTest(t, dir, opt)
-		}, 1500)
-	})
+	for name, cache := range map[string]int{"badger": 0, "badger with a cache of a few rows": 1200} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			opt := Options{memTable: 1 << 20, cache: cache, Watched: watched("a")}
+			clean := false
+			runModel(t, openTest(t, dir, opt), func(t *testing.T, s Store) Store {
+				if clean = !clean; clean {
+					must(t, s.Close())
+				} else { // crash
+					dir = copyDir(t, dir)
+					must(t, s.Close())
+				}
+				return openTest(t, dir, opt)
+			}, 1500)
+		})
+	}
 }
 
 func runModel(t *testing.T, s Store, reopen func(*testing.T, Store) Store, steps int) {

@@ -53,7 +53,9 @@ type Options struct {
 	// Logger gets warnings of the engine; nil drops them.
 	Logger *slog.Logger
 
-	memTable int64 // bytes of a Badger memtable; 0: memTableSize
+	memTable int64             // bytes of a Badger memtable; 0: memTableSize
+	cache    int               // bytes of rows in memory; 0: cacheBytes
+	sunk     func(path string) // called after each sync of a log
 }
 
 const (
@@ -90,6 +92,7 @@ func (o Options) complete(disk bool) (Options, error) {
 	setDefault(&o.MaxReadAge, defaultMaxReadAge)
 	setDefault(&o.GCEvery, defaultGCEvery)
 	setDefault(&o.memTable, memTableSize)
+	setDefault(&o.cache, cacheBytes)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // request is a transaction on its way through the committer. It holds all the
@@ -16,6 +17,7 @@ type request struct {
 	events []byte // of an event row; nil: none
 	cost   int64
 	puts   bool
+	sync   bool // durable before the answer
 
 	state atomic.Uint32
 	lost  *request // a condition failed against this one's write of lostKey
@@ -74,17 +76,30 @@ func (q *queue) signal() {
 	}
 }
 
-// take waits for requests; none come after it returned nil.
-func (q *queue) take() []*request {
+// take waits for requests, until a moment if that is not zero; it returns none
+// and false when none will come any more.
+func (q *queue) take(until time.Time) (reqs []*request, ok bool) {
+	var late <-chan time.Time
 	for {
 		q.mu.Lock()
 		reqs, closed := q.reqs, q.closed
 		q.reqs = nil
 		q.mu.Unlock()
-		if len(reqs) > 0 || closed {
-			return reqs
+		switch {
+		case len(reqs) > 0:
+			return reqs, true
+		case closed:
+			return nil, false
+		case late == nil && !until.IsZero():
+			t := time.NewTimer(time.Until(until))
+			defer t.Stop()
+			late = t.C
 		}
-		<-q.wake
+		select {
+		case <-q.wake:
+		case <-late:
+			return nil, true
+		}
 	}
 }
 

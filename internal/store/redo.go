@@ -1,11 +1,35 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
+	"slices"
 )
 
 const redoVersion = 1
+
+// redoKey of the i-th redo row; that of the first is keyRedo.
+func redoKey(i int) []byte {
+	if i == 0 {
+		return keyRedo
+	}
+	return binary.BigEndian.AppendUint16(bytes.Clone(keyRedo), uint16(i))
+}
+
+// redoRows cuts an encoded batch into pieces too small for the value log, which
+// need not be whole after a crash, in the order in which they are written: the
+// first redo row comes last, so that where it is the others are.
+func redoRows(encoded []byte, piece int) []row {
+	var rows []row
+	for i := 0; len(encoded) > 0; i++ {
+		n := min(piece, len(encoded))
+		rows = append(rows, row{key: redoKey(i), value: encoded[:n]})
+		encoded = encoded[n:]
+	}
+	slices.Reverse(rows)
+	return rows
+}
 
 // encodeBatch is the value of the redo row: a version byte, the tick, then for
 // each row a byte (1: deleted), the slot, the key and the value.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"time"
 )
 
 // Errors of this package, told apart with errors.Is.
@@ -80,6 +81,10 @@ const (
 	maxRoundTxns = 256 // transactions in one engine batch
 )
 
+// SyncWithin is how long a CommitNoSync stays without a sync of the disk when no
+// Commit follows.
+const SyncWithin = 250 * time.Millisecond
+
 // Store is an ordered map of bytes to bytes with serializable transactions.
 // Two implementations, OpenBadger and OpenMemory, pass one conformance suite.
 type Store interface {
@@ -141,6 +146,13 @@ type Txn interface {
 	// ErrDiskFull refuses what puts while space is low, ErrFailed all writes
 	// after one went wrong. Whatever it returns, the transaction has ended.
 	Commit(ctx context.Context) (uint64, error)
+	// CommitNoSync is Commit without the wait for the disk, for what can be
+	// made again from elsewhere. Every transaction that begins after it sees
+	// it, and it survives the death of the process. It is durable when any
+	// Commit after it returns, at Close, or SyncWithin later; where the machine
+	// dies before, what is lost is this commit and all after it, never one
+	// before it and never a part.
+	CommitNoSync(ctx context.Context) (uint64, error)
 	// Abort drops the transaction.
 	Abort() error
 }

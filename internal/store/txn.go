@@ -158,7 +158,12 @@ func newItem(key, value []byte, rev uint64) Item {
 }
 
 // Commit hands the writes to the committer and waits for its answer.
-func (t *txn) Commit(ctx context.Context) (uint64, error) {
+func (t *txn) Commit(ctx context.Context) (uint64, error) { return t.commit(ctx, true) }
+
+// CommitNoSync is Commit that does not wait for the disk.
+func (t *txn) CommitNoSync(ctx context.Context) (uint64, error) { return t.commit(ctx, false) }
+
+func (t *txn) commit(ctx context.Context, sync bool) (uint64, error) {
 	if err := t.check(); err != nil {
 		return 0, err
 	}
@@ -168,6 +173,7 @@ func (t *txn) Commit(ctx context.Context) (uint64, error) {
 		return rev, nil
 	}
 	r := t.request()
+	r.sync = sync
 	defer t.finish(ErrEnded)
 	if r.puts {
 		if err := t.c.floor.check(int64(t.bytes), t.mode == ReadWriteReserve); err != nil {
