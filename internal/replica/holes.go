@@ -49,14 +49,8 @@ func (r *Replica) look(ctx context.Context, s suspicion) error {
 	var version uint64
 	err := r.View(func(tx store.Txn) error {
 		_, known, err := r.holeOfSet(tx, s.path, s.set)
-		if err != nil || known {
-			return err
-		}
-		all, err := meta.History(tx, s.path)
-		for _, v := range all {
-			if v.ShareSet == s.set {
-				version = v.Number
-			}
+		if err == nil && !known {
+			version, err = versionOfSet(tx, s.path, s.set)
 		}
 		return err
 	})
@@ -64,6 +58,29 @@ func (r *Replica) look(ctx context.Context, s suspicion) error {
 		return err
 	}
 	return r.NoteHole(ctx, s.path, version, s.set)
+}
+
+// versionOfSet finds the version that a share set was made for, 0 for none. What
+// became of its transaction tells, while that is kept; only for older ones all
+// versions are looked through.
+func versionOfSet(tx store.Txn, path dsv.Path, set dsv.ShareSet) (uint64, error) {
+	status, err := meta.LookupTx(tx, set.Tx)
+	switch {
+	case err != nil:
+		return 0, err
+	case status.State == meta.TxForgotten:
+	case status.State == meta.TxCommitted && int(set.Op) < len(status.Results) && status.Results[set.Op].Key == path.Key:
+		return status.Results[set.Op].Version, nil
+	default:
+		return 0, nil
+	}
+	all, err := meta.History(tx, path)
+	for _, v := range all {
+		if v.ShareSet == set {
+			return v.Number, err
+		}
+	}
+	return 0, err
 }
 
 // NoteHole looks at this node's shard of a version, as a reader or the audit

@@ -13,6 +13,7 @@ import (
 	"github.com/dsvault/dsv/internal/replica"
 	"github.com/dsvault/dsv/internal/store"
 	"github.com/dsvault/dsv/tests/core"
+	"google.golang.org/protobuf/proto"
 )
 
 // After an unclean close the store keeps what it has and takes a new id: what
@@ -181,8 +182,15 @@ func TestAuditBesideUpdates(t *testing.T) {
 }
 
 // A shard that is asked for and is not there becomes a hole, without a restart;
-// one that is there does not, whoever says so.
+// one that is there does not, whoever says so. That holds as well for versions
+// whose transaction nobody remembers any more.
 func TestFetchFindsHoles(t *testing.T) {
+	for name, old := range map[string]bool{"new": false, "old": true} {
+		t.Run(name, func(t *testing.T) { fetchFindsHoles(t, old) })
+	}
+}
+
+func fetchFindsHoles(t *testing.T, old bool) {
 	bubble(t, core.Options{}, func(t *testing.T, c *core.Cluster) {
 		n := c.Nodes[0]
 		a, b, good := c.Begin("app", create("A", "v")), c.Begin("app", create("B", "v")), c.Begin("app", create("GOOD", "v"))
@@ -190,7 +198,22 @@ func TestFetchFindsHoles(t *testing.T) {
 			n.Applied(0, h.All())
 		}
 		change(c, n, func(tx store.Txn) error {
-			_, err := tx.Delete(shardKey(a.Set(0)))
+			if old { // 25 hours of log time take two minutes even here
+				head := store.Pair{Key: append(meta.Prefix(0), 'h')}
+				it, err := tx.Get(head.Key)
+				c.Must(err)
+				row := new(metapb.HeadRow)
+				c.Must(proto.Unmarshal(it.Value, row))
+				row.EUs += 25 * time.Hour.Microseconds()
+				head.Value, err = proto.Marshal(row)
+				c.Must(err)
+				c.Must(tx.Put(head))
+			}
+			s, err := meta.LookupTx(tx, a.Tx)
+			if forgotten := s.State == meta.TxForgotten; forgotten != old {
+				t.Errorf("%v, %v", s.State, err)
+			}
+			_, err = tx.Delete(shardKey(a.Set(0)))
 			c.Must(err)
 			return tx.Put(store.Pair{Key: shardKey(b.Set(0)), Value: []byte("rubbish")})
 		})
