@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -75,11 +76,23 @@ func (p *producer) init(cl *kgo.Client) {
 // Errors at once, with done never called: ErrSilent (and ErrBusy, which is
 // one), ErrTooLarge, ErrClosed, ErrDiverged, ErrPartition.
 func (l *Log) Append(p dsv.Partition, body []byte, done func(offset int64, err error)) error {
+	return l.AppendAll(p, Entry{body, done})
+}
+
+// Entry is a record to append: see Append.
+type Entry struct {
+	Body []byte
+	Done func(offset int64, err error)
+}
+
+// AppendAll is Append of some records at once, which then are on their way
+// together, and mostly in one batch: all are taken, or none.
+func (l *Log) AppendAll(p dsv.Partition, entries ...Entry) error {
 	topic, part, ok := l.cfg.topic(p)
 	switch {
 	case !ok:
 		return ErrPartition
-	case len(body) > MaxBody:
+	case slices.ContainsFunc(entries, func(e Entry) bool { return len(e.Body) > MaxBody }):
 		return ErrTooLarge
 	case l.closed.Load():
 		return ErrClosed
@@ -88,22 +101,31 @@ func (l *Log) Append(p dsv.Partition, body []byte, done func(offset int64, err e
 	case l.Silent(p):
 		return ErrSilent
 	}
-	r := &kgo.Record{Topic: topic, Partition: part, Value: l.seal.seal(topic, part, body)}
-	return l.producer.add(r, done)
+	records := make([]*kgo.Record, len(entries))
+	for i, e := range entries {
+		records[i] = &kgo.Record{Topic: topic, Partition: part, Value: l.seal.seal(topic, part, e.Body)}
+	}
+	return l.producer.add(records, entries)
 }
 
-func (p *producer) add(r *kgo.Record, done func(int64, error)) error {
-	w := &waiting{since: now(), size: len(r.Value), done: done}
+func (p *producer) add(records []*kgo.Record, entries []Entry) error {
+	size := 0
+	for _, r := range records {
+		size += len(r.Value)
+	}
 	p.mu.Lock()
-	if err := p.admit(w); err != nil {
+	if err := p.admit(len(records), size); err != nil {
 		p.mu.Unlock()
 		return err
 	}
-	p.push(w)
-	p.undone++
-	p.stats.appended++
-	// Under the lock, so that the order of Append is the order of the client.
-	p.cl.TryProduce(context.Background(), r, func(r *kgo.Record, err error) { p.settle(w, r.Offset, err) })
+	for i, r := range records {
+		w := &waiting{since: now(), size: len(r.Value), done: entries[i].Done}
+		p.push(w)
+		p.undone++
+		p.stats.appended++
+		// Under the lock, so that the order of Append is the order of the client.
+		p.cl.TryProduce(context.Background(), r, func(r *kgo.Record, err error) { p.settle(w, r.Offset, err) })
+	}
 	kick := p.sent < company
 	if kick {
 		p.markSent()
@@ -116,11 +138,11 @@ func (p *producer) add(r *kgo.Record, done func(int64, error)) error {
 }
 
 // admit refuses what must not be handed over. Called locked.
-func (p *producer) admit(w *waiting) error {
+func (p *producer) admit(n, size int) error {
 	switch {
 	case p.closed:
 		return ErrClosed
-	case p.count >= maxWaiting || p.size+w.size > maxWaitingSize:
+	case p.count+n > maxWaiting || p.size+size > maxWaitingSize:
 		return ErrBusy
 	}
 	return nil

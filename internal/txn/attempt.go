@@ -50,6 +50,7 @@ type attempt struct {
 	state      []holderState
 	nAcked     int
 	failed     error // of a holder, the most telling
+	announced  bool  // PREPARE was handed over
 	prepareOK  bool  // acknowledged by the log
 	isPrepared bool  // applied here
 	gateOpen   bool
@@ -123,11 +124,15 @@ func (a *attempt) run(ctx context.Context) (Result, error) {
 	}
 }
 
-// start hands PREPARE over and sends every holder its part.
+// start sends every holder its part. PREPARE goes out now where it is waited
+// for: by the gate, as a barrier, or because COMMIT may only follow its
+// acknowledgement. Else it goes together with COMMIT: one append, one sync of the
+// broker and one fetch by every node instead of two of each.
 func (a *attempt) start(ctx context.Context) error {
-	err := a.r.hand(a.tx.Partition, a.prepareRecord(), func(_ int64, err error) { a.prepAck <- err })
-	if err != nil {
-		return logRefusal(err)
+	if a.req.Gate != nil || !a.r.rep.Log().Good() {
+		if err := a.announce(); err != nil {
+			return logRefusal(err)
+		}
 	}
 	self := -1
 	for rank, h := range a.holders {
@@ -152,6 +157,15 @@ func (a *attempt) start(ctx context.Context) error {
 	})
 	return nil
 }
+
+// announce hands PREPARE over.
+func (a *attempt) announce() error {
+	err := a.r.hand(a.tx.Partition, record{a.prepareRecord(), a.onPrepareAck})
+	a.announced = err == nil
+	return err
+}
+
+func (a *attempt) onPrepareAck(_ int64, err error) { a.prepAck <- err }
 
 // logRefusal is why the log did not even take a record: nothing took effect.
 func logRefusal(err error) error {
@@ -249,7 +263,7 @@ func (a *attempt) onEvent(e replica.Event) (done bool, res Result, err error) {
 func (a *attempt) resend() {
 	if a.early && a.isPrepared && !a.resent {
 		a.resent = true
-		_ = a.r.hand(a.tx.Partition, a.commitRecord(), func(int64, error) {})
+		_ = a.r.hand(a.tx.Partition, record{a.commitRecord(), nobody})
 	}
 }
 
@@ -263,14 +277,10 @@ func (a *attempt) maybeCommit() error {
 		a.countAck(rank)
 	}
 	if a.nAcked >= a.need {
-		if !a.gateOpen || !a.prepareOK && !a.r.rep.Log().Good() {
+		if !a.gateOpen {
 			return nil
 		}
-		if err := a.r.hand(a.tx.Partition, a.commitRecord(), func(int64, error) {}); err != nil {
-			return logRefusal(err)
-		}
-		a.handed = true
-		return nil
+		return a.commit()
 	}
 	lost := 0
 	for _, s := range a.state {
@@ -281,6 +291,27 @@ func (a *attempt) maybeCommit() error {
 	if len(a.holders)-lost < a.need {
 		return a.quorumGone()
 	}
+	return nil
+}
+
+// commit hands COMMIT over, behind PREPARE if that was not yet; while the log is
+// not known to be good COMMIT waits for PREPARE's acknowledgement.
+func (a *attempt) commit() error {
+	good := a.prepareOK || a.r.rep.Log().Good()
+	var err error
+	switch {
+	case good && a.announced:
+		err = a.r.hand(a.tx.Partition, record{a.commitRecord(), nobody})
+	case good:
+		err = a.r.hand(a.tx.Partition, record{a.prepareRecord(), a.onPrepareAck}, record{a.commitRecord(), nobody})
+		a.announced = err == nil
+	case !a.announced:
+		err = a.announce()
+	}
+	if err != nil {
+		return logRefusal(err)
+	}
+	a.handed = good
 	return nil
 }
 

@@ -137,7 +137,7 @@ func (a *attempt) deadline(events <-chan replica.Event) (Result, error) {
 		a.end(false)
 		return Result{Tx: a.tx}, a.unknown()
 	}
-	if !a.prepareOK && !a.isPrepared {
+	if a.announced && !a.prepareOK && !a.isPrepared {
 		return a.giveUp(replica.ErrLogSilent)
 	}
 	return a.giveUp(a.quorumGone())
@@ -157,13 +157,14 @@ func (a *attempt) unknown() error {
 		Detail: "the write was handed to the log and is not decided yet; ask for the operation to learn its outcome"}
 }
 
-// abort appends ABORT, unless the log is silent; it reports whether it did.
+// abort appends ABORT, unless there is nothing to abort or the log is silent; it
+// reports whether it did.
 func (a *attempt) abort(reason metapb.AbortReason, unchanged uint64) bool {
-	if a.r.rep.Log().Silent(a.tx.Partition) {
+	if !a.announced || a.r.rep.Log().Silent(a.tx.Partition) {
 		return false
 	}
 	rec := &metapb.Record{Version: 1, Body: &metapb.Record_Abort{Abort: &metapb.Abort{Txid: a.tx.Bytes(), Reason: reason, UnchangedVersion: unchanged}}}
-	return a.r.hand(a.tx.Partition, rec, func(int64, error) {}) == nil
+	return a.r.hand(a.tx.Partition, record{rec, nobody}) == nil
 }
 
 // revoke drops what was staged, at every holder, without waiting.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dsvault/dsv"
+	"github.com/dsvault/dsv/internal/commitlog"
 	"github.com/dsvault/dsv/internal/meta"
 	"github.com/dsvault/dsv/internal/meta/metapb"
 	"github.com/dsvault/dsv/internal/peer"
@@ -209,10 +210,23 @@ func (r *Runner) stage(a *attempt, rank int, done func(dsv.StoreID, error)) {
 	}
 }
 
-func (r *Runner) hand(p dsv.Partition, rec *metapb.Record, done func(int64, error)) error {
-	body, err := meta.Encode(rec)
-	if err != nil {
-		return err
+// record is one to append, and who is told its offset.
+type record struct {
+	*metapb.Record
+	done func(offset int64, err error)
+}
+
+func nobody(int64, error) {}
+
+// hand hands records over to the log together, all or none.
+func (r *Runner) hand(p dsv.Partition, records ...record) error {
+	entries := make([]commitlog.Entry, len(records))
+	for i, rec := range records {
+		body, err := meta.Encode(rec.Record)
+		if err != nil {
+			return err
+		}
+		entries[i] = commitlog.Entry{Body: body, Done: rec.done}
 	}
-	return r.rep.Log().Append(p, body, done)
+	return r.rep.Log().AppendAll(p, entries...)
 }

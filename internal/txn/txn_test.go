@@ -172,29 +172,96 @@ func TestQuorumKnownToBeGone(t *testing.T) {
 	})
 }
 
-// Two holders hang: 503 in the writing phase, nothing is left of it.
+// Two holders hang: 503 in the writing phase, nothing is left of it. Where the
+// log was not known to be good, PREPARE went ahead and ABORT follows; else the
+// log never hears of it.
 func TestDeadlineBeforeCommit(t *testing.T) {
+	for records, quiet := range map[string]time.Duration{"": 0, "PA": time.Second} {
+		t.Run("records "+records, func(t *testing.T) {
+			bubble(t, core.Options{}, func(t *testing.T, c *core.Cluster) {
+				warm(t, c, 0)
+				time.Sleep(quiet)
+				c.Cut(0, 3)
+				c.Cut(0, 4)
+				res, err := run(c.Nodes[0], time.Second, request(c, "K", "v"))
+				want(t, err, dsv.KindUnavailable, dsv.CodeWriteQuorum, dsv.PhaseWriting)
+				if e := dsv.AsError(err); e.Have != 3 || e.Need != 4 || len(e.Silent) != 2 {
+					t.Errorf("%+v", e)
+				}
+				c.Heal(0, 3) // what was sent arrives now
+				c.Heal(0, 4)
+				c.Settled(time.Minute)
+				if got := c.Of(res.Tx); got != records {
+					t.Errorf("records %s, want %s", got, records)
+				}
+				for i, n := range c.Nodes {
+					s := c.StatusOf(i, res.Tx).State
+					if records != "" && s != meta.TxAborted || records == "" && s != meta.TxNone && s != meta.TxExpired {
+						t.Errorf("%s: %v", n.ID, s)
+					}
+					if st := n.Rep.Stats(); st.Shards != 1 || st.Holes != 0 {
+						t.Errorf("%s: %d shards, %d holes", n.ID, st.Shards, st.Holes)
+					}
+				}
+			})
+		})
+	}
+}
+
+// While the log is known to be good it hears of a write when the holders have
+// acknowledged it: PREPARE and COMMIT together.
+func TestPrepareGoesWithCommit(t *testing.T) {
 	bubble(t, core.Options{}, func(t *testing.T, c *core.Cluster) {
 		warm(t, c, 0)
 		c.Cut(0, 3)
 		c.Cut(0, 4)
-		res, err := run(c.Nodes[0], time.Second, request(c, "K", "v"))
-		want(t, err, dsv.KindUnavailable, dsv.CodeWriteQuorum, dsv.PhaseWriting)
-		if e := dsv.AsError(err); e.Have != 3 || e.Need != 4 || len(e.Silent) != 2 {
-			t.Errorf("%+v", e)
+		var res txn.Result
+		var err error
+		var wg sync.WaitGroup
+		wg.Go(func() { res, err = run(c.Nodes[0], 4*time.Second, request(c, "K", "v")) })
+		x := seeTx(c, 1, "K")
+		time.Sleep(50 * time.Millisecond)
+		if got := c.Of(x); got != "" {
+			t.Errorf("records %s before four holders have it", got)
 		}
-		c.Heal(0, 3) // what was sent arrives now
+		c.Heal(0, 3)
 		c.Heal(0, 4)
-		c.Settled(time.Minute)
-		if got := c.Of(res.Tx); got != "PA" {
-			t.Errorf("records %s, want PA", got)
+		wg.Wait()
+		if err != nil || res.Status.State != meta.TxCommitted || res.Tx != x {
+			t.Errorf("%+v, %v", res, err)
 		}
-		for i, n := range c.Nodes {
-			if s := c.StatusOf(i, res.Tx); s.State != meta.TxAborted {
+		if got := c.Of(x); got != "PC" {
+			t.Errorf("records %s", got)
+		}
+		c.Settled(time.Minute)
+	})
+}
+
+// A coordinator dies when holders have staged and the log has heard nothing: the
+// staged rows go by the log's clock, and nothing took effect.
+func TestCrashBeforePrepare(t *testing.T) {
+	bubble(t, core.Options{}, func(t *testing.T, c *core.Cluster) {
+		warm(t, c, 0)
+		c.Cut(0, 3)
+		c.Cut(0, 4)
+		var wg sync.WaitGroup
+		wg.Go(func() { _, _ = run(c.Nodes[0], 4*time.Second, request(c, "K", "v")) })
+		x := seeTx(c, 1, "K")
+		c.Nodes[0].Crash()
+		wg.Wait()
+		if got := c.Of(x); got != "" {
+			t.Fatalf("records %s: this shows nothing", got)
+		}
+		if n := c.Nodes[1].Rep.Stats().Staged; n != 1 {
+			t.Fatalf("%d staged", n)
+		}
+		c.SettledBut(time.Minute, 0)
+		for i, n := range c.Nodes[1:] {
+			if s := c.Final(i+1, x); s.State != meta.TxExpired {
 				t.Errorf("%s: %v", n.ID, s.State)
 			}
-			if st := n.Rep.Stats(); st.Shards != 1 || st.Holes != 0 {
-				t.Errorf("%s: %d shards, %d holes", n.ID, st.Shards, st.Holes)
+			if _, ok := c.Newest(i+1, core.Path("app", "K")); ok || n.Rep.Stats().Shards != 1 {
+				t.Errorf("%s: it is there, or its shard is", n.ID)
 			}
 		}
 	})
@@ -334,6 +401,7 @@ func TestPrepareThatIsAlwaysVoid(t *testing.T) {
 func TestForeignCommit(t *testing.T) {
 	bubble(t, core.Options{}, func(t *testing.T, c *core.Cluster) {
 		warm(t, c, 0)
+		time.Sleep(time.Second) // so that PREPARE goes ahead
 		c.Cut(0, 3)
 		c.Cut(0, 4)
 		var res txn.Result
