@@ -165,8 +165,9 @@ func TestSilenceExact(t *testing.T) {
 	})
 }
 
-// A lone record, and the two of a lone operation, never linger; many at once
-// linger for a millisecond at most and share requests.
+// A lone record, and the two of a lone operation, never linger, and two that are
+// handed over together go out together; many at once linger for a millisecond at
+// most and share requests.
 func TestLinger(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world, a *node, network *commitlog.VirtualNetwork) {
 		for p := range dsv.Partition(partitions) {
@@ -176,6 +177,19 @@ func TestLinger(t *testing.T) {
 		a.append(0, "lone")
 		if d := time.Since(begin); d != 0 {
 			t.Errorf("a lone record took %v", d)
+		}
+		before, _ := w.broker.Produced()
+		begin = time.Now()
+		offsets := make(chan int64, 2)
+		tell := func(offset int64, _ error) { offsets <- offset }
+		if err := a.AppendAll(0, commitlog.Entry{Body: []byte("1"), Done: tell}, commitlog.Entry{Body: []byte("2"), Done: tell}); err != nil {
+			t.Fatal(err)
+		}
+		if one, two := <-offsets, <-offsets; two != one+1 || time.Since(begin) != 0 {
+			t.Errorf("two at once: offsets %d and %d after %v", one, two, time.Since(begin))
+		}
+		if after, _ := w.broker.Produced(); after != before+1 {
+			t.Errorf("two at once took %d requests", after-before)
 		}
 		const way = 3 * time.Millisecond
 		network.SetDelay("n", way)
@@ -194,7 +208,7 @@ func TestLinger(t *testing.T) {
 		if d := burst(2); d != 2*way {
 			t.Errorf("two records took %v, a round trip is %v", d, 2*way)
 		}
-		before, _ := w.broker.Produced()
+		before, _ = w.broker.Produced()
 		if d := burst(100); d > 2*way+time.Millisecond {
 			t.Errorf("a hundred records took %v, a round trip is %v", d, 2*way)
 		}

@@ -156,6 +156,10 @@ func TestTooLarge(t *testing.T) {
 	if err := a.Append(0, make([]byte, commitlog.MaxBody+1), never); err != commitlog.ErrTooLarge {
 		t.Errorf("got %v, want ErrTooLarge", err)
 	}
+	small, large := commitlog.Entry{Done: never}, commitlog.Entry{Body: make([]byte, commitlog.MaxBody+1), Done: never}
+	if err := a.AppendAll(0, small, large); err != commitlog.ErrTooLarge {
+		t.Errorf("one of two: got %v, want ErrTooLarge", err)
+	}
 	if err := a.Append(partitions, nil, never); err != commitlog.ErrPartition {
 		t.Errorf("got %v, want ErrPartition", err)
 	}
