@@ -163,7 +163,7 @@ func openEngine(opt Options) (*badgerEngine, error) {
 	e.db, e.rows, e.max, e.large = db, int(db.MaxBatchCount()), db.MaxBatchSize(), db.Opts().ValueThreshold
 	e.cache = newRowCache(e.newest(), opt.cache)
 	if ownSync {
-		e.wal, err = openWAL(opt.Dir, opt.sunk)
+		e.wal, err = openWAL(opt.Dir, opt.fsync)
 		if err != nil {
 			return nil, errors.Join(err, e.close())
 		}

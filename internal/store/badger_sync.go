@@ -32,13 +32,13 @@ type wal struct {
 	next  string // path of the log after this one
 	f     *os.File
 	large bool // value logs hold what no sync has covered
-	sunk  func(path string)
+	fsync func(*os.File) error
 }
 
 // openWAL makes all logs of a directory durable that Badger has opened: a
 // process that was killed has left some that nobody synced.
-func openWAL(dir string, sunk func(string)) (*wal, error) {
-	w := &wal{dir: dir, sunk: sunk}
+func openWAL(dir string, fsync func(*os.File) error) (*wal, error) {
+	w := &wal{dir: dir, fsync: fsync}
 	return w, w.find()
 }
 
@@ -142,11 +142,8 @@ func (w *wal) syncPath(path string) error {
 }
 
 func (w *wal) syncFile(f *os.File) error {
-	if err := fdatasync(f); err != nil {
+	if err := w.fsync(f); err != nil {
 		return &os.PathError{Op: "fdatasync", Path: f.Name(), Err: err}
-	}
-	if w.sunk != nil {
-		w.sunk(f.Name())
 	}
 	return nil
 }

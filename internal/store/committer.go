@@ -38,7 +38,9 @@ func (c *core) commitLoop() {
 		case reqs == nil && !ok:
 			return
 		case reqs == nil:
-			c.sync()
+			if err := c.sync(); err != nil {
+				c.fail(err)
+			}
 			continue
 		}
 		began, n, syncs := time.Now(), len(reqs), c.syncs
@@ -214,10 +216,8 @@ func (c *core) write(rd *round) {
 	err := c.eng.apply(&b)
 	switch {
 	case err != nil:
-	case rd.sync:
-		err = c.eng.sync()
-		c.syncs++
-		c.syncBy = time.Time{}
+	case rd.sync || !c.syncBy.IsZero() && time.Now().After(c.syncBy):
+		err = c.sync()
 	case c.syncBy.IsZero():
 		c.syncBy = time.Now().Add(SyncWithin)
 	}
@@ -238,12 +238,11 @@ func (c *core) write(rd *round) {
 	}
 }
 
-// sync makes durable what nobody waited for.
-func (c *core) sync() {
+// sync makes durable what was applied.
+func (c *core) sync() error {
 	c.syncBy = time.Time{}
-	if err := c.eng.sync(); err != nil {
-		c.fail(err)
-	}
+	c.syncs++
+	return c.eng.sync()
 }
 
 // refusal is the error of another's condition on a key this one wrote.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"time"
 
@@ -53,9 +54,9 @@ type Options struct {
 	// Logger gets warnings of the engine; nil drops them.
 	Logger *slog.Logger
 
-	memTable int64             // bytes of a Badger memtable; 0: memTableSize
-	cache    int               // bytes of rows in memory; 0: cacheBytes
-	sunk     func(path string) // called after each sync of a log
+	memTable int64                // bytes of a Badger memtable; 0: memTableSize
+	cache    int                  // bytes of rows in memory; 0: cacheBytes
+	fsync    func(*os.File) error // nil: fdatasync
 }
 
 const (
@@ -92,6 +93,9 @@ func (o Options) complete(disk bool) (Options, error) {
 	setDefault(&o.MaxReadAge, defaultMaxReadAge)
 	setDefault(&o.GCEvery, defaultGCEvery)
 	setDefault(&o.memTable, memTableSize)
+	if o.fsync == nil {
+		o.fsync = fdatasync
+	}
 	setDefault(&o.cache, cacheBytes)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -10,7 +10,10 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // drive is a disk that can lose its power: it knows what of each log was made
@@ -24,10 +27,14 @@ type drive struct {
 	begun []map[string][]byte // what cuts would leave just after Badger began a log
 }
 
-func (d *drive) sunk(path string) {
+func (d *drive) sync(f *os.File) error {
+	path := f.Name()
+	if err := fdatasync(f); err != nil {
+		return err
+	}
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return // Badger has made a table of it
+		return nil // Badger has made a table of it
 	}
 	d.mu.Lock()
 	_, again := d.known[path]
@@ -38,6 +45,7 @@ func (d *drive) sunk(path string) {
 			d.begun = append(d.begun, files)
 		}
 	}
+	return nil
 }
 
 // cut is what a power cut now may leave in the directory; value logs lose all
@@ -114,7 +122,7 @@ func TestPowerCut(t *testing.T) {
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	d := &drive{dir: t.TempDir(), known: map[string][]byte{}}
-	s := openTest(t, d.dir, Options{memTable: 1 << 20, sunk: d.sunk})
+	s := openTest(t, d.dir, Options{memTable: 1 << 20, fsync: d.sync})
 	defer s.Close()
 	const commits = 1000
 	durable, lost, cuts, begun := -1, 0, 0, 0
@@ -157,6 +165,11 @@ func TestPowerCut(t *testing.T) {
 	if lost == 0 {
 		t.Error("no cut took anything: this test looks at nothing")
 	}
+	for _, log := range []string{"00002.mem", "00003.mem"} {
+		if d.known[filepath.Join(d.dir, log)] == nil {
+			t.Errorf("%s was never synced", log)
+		}
+	}
 	if d.syncs > commits/2 {
 		t.Errorf("%d syncs", d.syncs)
 	}
@@ -187,4 +200,80 @@ func checkCut(t *testing.T, dir string, durable, newest int) int {
 		same(t, "the newest commit is whole", int(binary.BigEndian.Uint64(last.Value)), n-1)
 	}
 	return n - 1
+}
+
+// What nobody waited for is synced soon, once.
+func TestSyncWithin(t *testing.T) {
+	if !ownSync {
+		t.Skip("Badger syncs every commit here")
+	}
+	synctest.Test(t, func(t *testing.T) {
+		syncs := 0
+		s := openTest(t, t.TempDir(), Options{fsync: func(f *os.File) error { syncs++; return fdatasync(f) }})
+		defer s.Close()
+		commit := func() {
+			tx := begin(t, s, ReadWrite)
+			must(t, tx.Put(Pair{Key: []byte("k")}))
+			_, err := tx.CommitNoSync(context.Background())
+			must(t, err)
+		}
+		opened := syncs
+		for range 3 {
+			commit()
+			same(t, "syncs at once", syncs, opened)
+			time.Sleep(SyncWithin + time.Millisecond)
+			opened++
+			same(t, "syncs soon", syncs, opened)
+			time.Sleep(time.Minute)
+			same(t, "syncs in quiet", syncs, opened)
+		}
+		for begin := time.Now(); time.Since(begin) < 10*SyncWithin; time.Sleep(SyncWithin / 10) {
+			commit() // others come all the time
+		}
+		if n := syncs - opened; n < 8 || n > 11 {
+			t.Errorf("%d syncs in ten times the while", n)
+		}
+	})
+}
+
+// A sync that fails fails its commits, and all that come after.
+func TestSyncFails(t *testing.T) {
+	if !ownSync {
+		t.Skip("Badger syncs by itself here")
+	}
+	for name, soft := range map[string]bool{"waited for": false, "not waited for": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				broken := false
+				s := openTest(t, t.TempDir(), Options{fsync: func(f *os.File) error {
+					if broken {
+						return syscall.EIO
+					}
+					return fdatasync(f)
+				}})
+				defer s.Close()
+				put(t, s, "k", "1")
+				broken = true
+				tx := begin(t, s, ReadWrite)
+				must(t, tx.Put(Pair{Key: []byte("k"), Value: []byte("2")}))
+				if soft {
+					_, err := tx.CommitNoSync(context.Background())
+					must(t, err)
+					time.Sleep(2 * SyncWithin)
+				} else {
+					_, err := tx.Commit(context.Background())
+					wantErr(t, err, ErrFailed)
+					wantErr(t, err, syscall.EIO)
+					same(t, "shown", get(t, s, "k"), "1")
+				}
+				broken = false
+				for range 2 {
+					tx = begin(t, s, ReadWrite)
+					must(t, tx.Put(Pair{Key: []byte("k"), Value: []byte("3")}))
+					_, err := tx.CommitNoSync(context.Background())
+					wantErr(t, err, ErrFailed)
+				}
+			})
+		})
+	}
 }
