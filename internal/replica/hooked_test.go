@@ -12,10 +12,12 @@ import (
 )
 
 // hooked is a store that lets a test step in between: once behind the beginning
-// of the next snapshot, and once before the end of the next commit.
+// of the next snapshot, and once before the end of the next commit. It counts
+// the rows that scans return.
 type hooked struct {
 	store.Store
 	view, commit atomic.Pointer[func()]
+	scanned      atomic.Int64
 }
 
 func once(at *atomic.Pointer[func()], f func()) { at.Store(&f) }
@@ -47,6 +49,12 @@ func (t *hookedTxn) Commit(ctx context.Context) (uint64, error) {
 		return 0, store.ErrUnknown
 	}
 	return rev, err
+}
+
+func (t *hookedTxn) Scan(prefix []byte, page store.Page) ([]store.Item, bool, error) {
+	items, more, err := t.Txn.Scan(prefix, page)
+	t.h.scanned.Add(int64(len(items)))
+	return items, more, err
 }
 
 // hook puts a node onto a store with hooks.

@@ -251,6 +251,37 @@ func fetchFindsHoles(t *testing.T, old bool) {
 	})
 }
 
+// To find the version of a missing shard nobody walks over all others.
+func TestDoubtReadsFewRows(t *testing.T) {
+	bubble(t, core.Options{}, func(t *testing.T, c *core.Cluster) {
+		n := c.Nodes[0]
+		h := c.Begin("app", create("K", "v"))
+		h.All()
+		for range 50 {
+			h = c.Begin("app", update("K", "v"))
+			n.Applied(0, h.All())
+		}
+		s := hook(n)
+		change(c, n, func(tx store.Txn) error {
+			_, err := tx.Delete(shardKey(h.Set(0)))
+			return err
+		})
+		before := s.scanned.Load()
+		if a, err := h.Answer(0, 0); err != nil || a.State != replica.ShardMissing {
+			t.Fatalf("%+v, %v", a, err)
+		}
+		c.Eventually(time.Second, func() error {
+			if got := n.Rep.Stats().Holes; got != 1 {
+				return errors.New("no hole")
+			}
+			return nil
+		})
+		if rows := s.scanned.Load() - before; rows > 10 {
+			t.Errorf("%d rows scanned", rows)
+		}
+	})
+}
+
 // A row of another node, or of another share set, does not open.
 func TestRowsDoNotMove(t *testing.T) {
 	bubble(t, core.Options{}, func(t *testing.T, c *core.Cluster) {
