@@ -151,6 +151,13 @@ type badgerEngine struct {
 
 func openEngine(opt Options) (*badgerEngine, error) {
 	e := &badgerEngine{log: &logger{to: opt.Logger}, key: append([]byte(nil), opt.EncryptionKey.Reveal()...)}
+	w := &wal{dir: opt.Dir, fsync: opt.fsync}
+	if ownSync {
+		if err := w.settle(); err != nil { // before tables are made of it
+			clear(e.key)
+			return nil, err
+		}
+	}
 	if err := verifyFirst(badgerOptions(opt, e.key, e.log), opt.Dir); err != nil {
 		clear(e.key)
 		return nil, err
@@ -163,8 +170,8 @@ func openEngine(opt Options) (*badgerEngine, error) {
 	e.db, e.rows, e.max, e.large = db, int(db.MaxBatchCount()), db.MaxBatchSize(), db.Opts().ValueThreshold
 	e.cache = newRowCache(e.newest(), opt.cache)
 	if ownSync {
-		e.wal, err = openWAL(opt.Dir, opt.fsync)
-		if err != nil {
+		e.wal = w
+		if err := w.find(); err != nil {
 			return nil, errors.Join(err, e.close())
 		}
 	}

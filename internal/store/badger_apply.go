@@ -19,13 +19,14 @@ func (e *badgerEngine) apply(b *batch) error {
 }
 
 // write writes a batch as one Badger transaction, which is one entry of its
-// write-ahead log, or, if it is too large for that, through redo rows: the
-// whole batch is first written as values of them, a tick lower, then in parts,
-// the last of which removes the first redo row. Open finishes what a crash
-// interrupted. Views stay below until all is there. Whatever a crash leaves is
-// a first part of these steps, so none of them has to wait for the disk.
+// write-ahead log, or, if it is too large for that or has a value for the value
+// log, through redo rows: the whole batch is first written as values of them, a
+// tick lower, then in parts, then the first redo row is removed. Open finishes
+// what a crash interrupted. Views stay below until all is there. Whatever a
+// crash leaves is a first part of these steps, so only value logs, which may
+// lack what a log points to, have to be durable before the last.
 func (e *badgerEngine) write(b *batch) error {
-	if rows, cost := e.limits(); len(b.rows) < rows && e.total(b) < cost {
+	if rows, cost := e.limits(); len(b.rows) < rows && e.total(b) < cost && !e.hasLarge(b.rows) {
 		return e.commit(b.tick, b.rows)
 	}
 	var more [][]byte // keys of the redo rows but the first
@@ -47,6 +48,10 @@ func (e *badgerEngine) sync() error {
 	return e.wal.sync()
 }
 
+func (e *badgerEngine) hasLarge(rows []row) bool {
+	return slices.ContainsFunc(rows, func(r row) bool { return int64(len(r.value)) >= e.large })
+}
+
 func (e *badgerEngine) total(b *batch) (cost int64) {
 	for i := range b.rows {
 		cost += e.cost(b.rows[i].key, b.rows[i].value)
@@ -59,7 +64,7 @@ func (e *badgerEngine) total(b *batch) (cost int64) {
 // twice.
 func (e *badgerEngine) finish(b *batch, more [][]byte) error {
 	maxRows, maxCost := e.limits()
-	rows := append(slices.Clip(b.rows), row{key: keyRedo, del: true})
+	rows := b.rows
 	for len(rows) > 0 {
 		n, cost := 0, int64(0)
 		for n < len(rows) && n < maxRows-1 {
@@ -73,6 +78,14 @@ func (e *badgerEngine) finish(b *batch, more [][]byte) error {
 			return err
 		}
 		rows = rows[n:]
+	}
+	if e.hasLarge(b.rows) {
+		if err := e.sync(); err != nil {
+			return err
+		}
+	}
+	if err := e.commit(b.tick, []row{{key: keyRedo, del: true}}); err != nil {
+		return err
 	}
 	return e.dropRedo(b.tick, more)
 }
@@ -92,7 +105,6 @@ func (e *badgerEngine) dropRedo(tick uint64, keys [][]byte) error {
 func (e *badgerEngine) commit(tick uint64, rows []row) error {
 	e.writing.Lock()
 	defer e.writing.Unlock()
-	large := false
 	txn := e.db.NewTransactionAt(tick, true)
 	defer txn.Discard()
 	entries := make([]badger.Entry, len(rows))
@@ -103,7 +115,6 @@ func (e *badgerEngine) commit(tick uint64, rows []row) error {
 			err = txn.Delete(r.key)
 		} else {
 			entries[i].Key, entries[i].Value = r.key, r.value
-			large = large || int64(len(r.value)) >= e.large
 			entries[i].UserMeta = r.slot
 			err = txn.SetEntry(&entries[i])
 		}
@@ -116,7 +127,7 @@ func (e *badgerEngine) commit(tick uint64, rows []row) error {
 	}
 	switch {
 	case ownSync:
-		return e.wal.wrote(large)
+		return e.wal.wrote(e.hasLarge(rows))
 	case e.log.syncFailed.Load():
 		return errors.New("badger: sync of the value log failed")
 	}

@@ -35,15 +35,17 @@ type wal struct {
 	fsync func(*os.File) error
 }
 
-// openWAL makes all logs of a directory durable that Badger has opened: a
-// process that was killed has left some that nobody synced.
-func openWAL(dir string, fsync func(*os.File) error) (*wal, error) {
-	w := &wal{dir: dir, fsync: fsync}
-	return w, w.find()
+// settle makes all logs durable that there are: a process that was killed has
+// left some that nobody synced.
+func (w *wal) settle() error {
+	return errors.Join(w.syncAll("*.vlog"), w.syncAll("*.mem"))
 }
 
-// find makes all logs durable and goes on with the newest.
+// find goes on with the newest log that Badger has made, when all are durable.
 func (w *wal) find() error {
+	if err := w.settle(); err != nil {
+		return err
+	}
 	logs, err := filepath.Glob(filepath.Join(w.dir, "*.mem"))
 	if err != nil {
 		return err
@@ -51,17 +53,7 @@ func (w *wal) find() error {
 	if len(logs) == 0 {
 		return fmt.Errorf("%w: no write-ahead log in %s", ErrCorrupt, w.dir)
 	}
-	if err := w.syncValues(); err != nil {
-		return err
-	}
 	newest := slices.MaxFunc(logs, func(a, b string) int { return logID(a) - logID(b) })
-	for _, path := range logs {
-		if path != newest {
-			if err := w.syncPath(path); err != nil {
-				return err
-			}
-		}
-	}
 	f, err := os.Open(newest)
 	if err != nil {
 		return err
@@ -101,7 +93,7 @@ func (w *wal) wrote(large bool) error {
 	if err != nil {
 		return err
 	}
-	if err := w.syncFile(w.f); err != nil {
+	if err := w.sync(); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	return w.begin(f, w.fid+1)
@@ -110,7 +102,7 @@ func (w *wal) wrote(large bool) error {
 // sync makes durable what was written.
 func (w *wal) sync() error {
 	if w.large { // first what the log points to
-		if err := w.syncValues(); err != nil {
+		if err := w.syncAll("*.vlog"); err != nil {
 			return err
 		}
 		w.large = false
@@ -118,9 +110,9 @@ func (w *wal) sync() error {
 	return w.syncFile(w.f)
 }
 
-// syncValues makes all value logs durable.
-func (w *wal) syncValues() error {
-	logs, err := filepath.Glob(filepath.Join(w.dir, "*.vlog"))
+// syncAll makes all files of a pattern durable.
+func (w *wal) syncAll(pattern string) error {
+	logs, err := filepath.Glob(filepath.Join(w.dir, pattern))
 	for _, path := range logs {
 		if err == nil {
 			err = w.syncPath(path)
