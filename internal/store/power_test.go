@@ -210,8 +210,8 @@ func TestSyncWithin(t *testing.T) {
 		t.Skip("Badger syncs every commit here")
 	}
 	synctest.Test(t, func(t *testing.T) {
-		syncs := 0
-		s := openTest(t, t.TempDir(), Options{fsync: func(f *os.File) error { syncs++; return fdatasync(f) }})
+		var syncs atomic.Int64
+		s := openTest(t, t.TempDir(), Options{fsync: func(f *os.File) error { syncs.Add(1); return fdatasync(f) }})
 		defer s.Close()
 		commit := func() {
 			tx := begin(t, s, ReadWrite)
@@ -219,20 +219,20 @@ func TestSyncWithin(t *testing.T) {
 			_, err := tx.CommitNoSync(context.Background())
 			must(t, err)
 		}
-		opened := syncs
+		opened := syncs.Load()
 		for range 3 {
 			commit()
-			same(t, "syncs at once", syncs, opened)
+			same(t, "syncs at once", syncs.Load(), opened)
 			time.Sleep(SyncWithin + time.Millisecond)
 			opened++
-			same(t, "syncs soon", syncs, opened)
+			same(t, "syncs soon", syncs.Load(), opened)
 			time.Sleep(time.Minute)
-			same(t, "syncs in quiet", syncs, opened)
+			same(t, "syncs in quiet", syncs.Load(), opened)
 		}
 		for begin := time.Now(); time.Since(begin) < 10*SyncWithin; time.Sleep(SyncWithin / 10) {
 			commit() // others come all the time
 		}
-		if n := syncs - opened; n < 8 || n > 11 {
+		if n := syncs.Load() - opened; n < 8 || n > 11 {
 			t.Errorf("%d syncs in ten times the while", n)
 		}
 	})
@@ -246,16 +246,16 @@ func TestSyncFails(t *testing.T) {
 	for name, soft := range map[string]bool{"waited for": false, "not waited for": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				broken := false
+				var broken atomic.Bool
 				s := openTest(t, t.TempDir(), Options{fsync: func(f *os.File) error {
-					if broken {
+					if broken.Load() {
 						return syscall.EIO
 					}
 					return fdatasync(f)
 				}})
 				defer s.Close()
 				put(t, s, "k", "1")
-				broken = true
+				broken.Store(true)
 				tx := begin(t, s, ReadWrite)
 				must(t, tx.Put(Pair{Key: []byte("k"), Value: []byte("2")}))
 				if soft {
@@ -268,7 +268,7 @@ func TestSyncFails(t *testing.T) {
 					wantErr(t, err, syscall.EIO)
 					same(t, "shown", get(t, s, "k"), "1")
 				}
-				broken = false
+				broken.Store(false)
 				for range 2 {
 					tx = begin(t, s, ReadWrite)
 					must(t, tx.Put(Pair{Key: []byte("k"), Value: []byte("3")}))
