@@ -12,8 +12,8 @@ import (
 // reads are of few rows, and of rows just written.
 //
 // Invariant: an entry tells what every view sees from its tick up to the
-// cache's. note keeps it: it replaces the entries of all rows of a batch before
-// any view can show the batch. A read may add what it saw only if no batch was
+// cache's. note keeps it: it replaces or drops the entries of all rows of a batch
+// before any view can show the batch. A read may add what it saw only if no batch was
 // noted since its view was taken.
 //
 // There are two generations. Entries enter the young one; when it is full it
@@ -37,7 +37,7 @@ type cachedRow struct {
 }
 
 const (
-	cacheBytes  = 16 << 20 // of both generations
+	cacheBytes  = 32 << 20 // of both generations
 	maxCached   = 4 << 10  // bytes of a row
 	cachedExtra = 120      // bytes of an entry beside key and value, about
 )
@@ -56,11 +56,12 @@ func (c *rowCache) note(b *batch) {
 		if r.key[0] != spaceUser { // read by scans only
 			continue
 		}
-		e := cachedRow{key: r.key, value: r.value, tick: b.tick}
-		if !r.del {
-			e.rev = revision(b.tick, r.slot)
+		hash := maphash.Bytes(c.seed, r.key)
+		if r.del { // seldom read again
+			c.drop(hash)
+			continue
 		}
-		c.put(maphash.Bytes(c.seed, r.key), e)
+		c.put(hash, cachedRow{key: r.key, value: r.value, rev: revision(b.tick, r.slot), tick: b.tick})
 	}
 }
 
@@ -74,11 +75,7 @@ func (c *rowCache) shown(tick uint64) {
 
 // put replaces what is there under a hash. Called locked.
 func (c *rowCache) put(hash uint64, e cachedRow) {
-	delete(c.old, hash)
-	if was, ok := c.young[hash]; ok {
-		c.size -= was.size()
-		delete(c.young, hash)
-	}
+	c.drop(hash)
 	size := e.size()
 	if size > maxCached {
 		return
@@ -88,6 +85,15 @@ func (c *rowCache) put(hash uint64, e cachedRow) {
 	}
 	c.young[hash] = e
 	c.size += size
+}
+
+// drop forgets what is there under a hash. Called locked.
+func (c *rowCache) drop(hash uint64) {
+	delete(c.old, hash)
+	if was, ok := c.young[hash]; ok {
+		c.size -= was.size()
+		delete(c.young, hash)
+	}
 }
 
 func (e *cachedRow) size() int { return len(e.key) + len(e.value) + cachedExtra }
