@@ -253,6 +253,7 @@ func (e *badgerEngine) rewriteValues() bool {
 	if err == nil && ownSync {
 		if err := e.wal.find(); err != nil {
 			e.log.Errorf("value log: %v", err)
+			e.log.syncFailed.Store(true)
 			return false // the iterator stays open, and so the file stays too
 		}
 	}

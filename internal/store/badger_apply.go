@@ -39,13 +39,16 @@ func (e *badgerEngine) write(b *batch) error {
 	return e.finish(b, more[:len(more)-1])
 }
 
-func (e *badgerEngine) sync() error {
+func (e *badgerEngine) sync() error { return e.durably((*wal).sync) }
+
+// durably runs a sync between two writes of Badger, where syncs are ours.
+func (e *badgerEngine) durably(sync func(*wal) error) error {
 	if !ownSync {
 		return nil
 	}
 	e.writing.Lock()
 	defer e.writing.Unlock()
-	return e.wal.sync()
+	return sync(e.wal)
 }
 
 func (e *badgerEngine) hasLarge(rows []row) bool {
@@ -80,7 +83,7 @@ func (e *badgerEngine) finish(b *batch, more [][]byte) error {
 		rows = rows[n:]
 	}
 	if e.hasLarge(b.rows) {
-		if err := e.sync(); err != nil {
+		if err := e.durably((*wal).syncValues); err != nil {
 			return err
 		}
 	}
@@ -125,11 +128,11 @@ func (e *badgerEngine) commit(tick uint64, rows []row) error {
 	if err := txn.CommitAt(tick, nil); err != nil {
 		return fmt.Errorf("badger: %w", err)
 	}
-	switch {
-	case ownSync:
-		return e.wal.wrote(e.hasLarge(rows))
-	case e.log.syncFailed.Load():
+	if e.log.syncFailed.Load() {
 		return errors.New("badger: sync of the value log failed")
+	}
+	if ownSync {
+		return e.wal.wrote()
 	}
 	return nil
 }

@@ -48,7 +48,7 @@ const formatVersion = 1
 
 // logger gives Badger's warnings to slog. Badger logs, but does not return, a
 // failed sync of the value log (where it does the syncs, see ownSync); so the
-// engine asks for it.
+// engine asks for it, and for a sync of our own that no commit waited for.
 type logger struct {
 	to         *slog.Logger
 	syncFailed atomic.Bool

@@ -31,14 +31,13 @@ type wal struct {
 	fid   int
 	next  string // path of the log after this one
 	f     *os.File
-	large bool // value logs hold what no sync has covered
 	fsync func(*os.File) error
 }
 
 // settle makes all logs durable that there are: a process that was killed has
 // left some that nobody synced.
 func (w *wal) settle() error {
-	return errors.Join(w.syncAll("*.vlog"), w.syncAll("*.mem"))
+	return errors.Join(w.syncValues(), w.syncAll("*.mem"))
 }
 
 // find goes on with the newest log that Badger has made, when all are durable.
@@ -79,10 +78,9 @@ func (w *wal) begin(f *os.File, fid int) error {
 	return errors.Join(w.syncFile(f), syncDir(w.dir))
 }
 
-// wrote notes a commit; large: a value of it went to a value log. If Badger has
-// begun a new log for it, the one before is synced.
-func (w *wal) wrote(large bool) error {
-	w.large = w.large || large
+// wrote notes a commit. If Badger has begun a new log for it, the one before is
+// synced.
+func (w *wal) wrote() error {
 	if err := syscall.Access(w.next, 0); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
@@ -99,16 +97,11 @@ func (w *wal) wrote(large bool) error {
 	return w.begin(f, w.fid+1)
 }
 
-// sync makes durable what was written.
-func (w *wal) sync() error {
-	if w.large { // first what the log points to
-		if err := w.syncAll("*.vlog"); err != nil {
-			return err
-		}
-		w.large = false
-	}
-	return w.syncFile(w.f)
-}
+// sync makes durable what was written, but for value logs.
+func (w *wal) sync() error { return w.syncFile(w.f) }
+
+// syncValues makes all value logs durable.
+func (w *wal) syncValues() error { return w.syncAll("*.vlog") }
 
 // syncAll makes all files of a pattern durable.
 func (w *wal) syncAll(pattern string) error {

@@ -112,20 +112,17 @@ func (c *rowCache) get(key []byte, tick uint64) (e cachedRow, ok bool) {
 	return e, ok && e.tick <= tick && bytes.Equal(e.key, key)
 }
 
-// add takes in what a view at a tick saw: a row that is the caller's no more,
-// or none.
+// add takes in a copy of what a view at a tick saw: a row, or none.
 func (c *rowCache) add(key []byte, tick uint64, item *Item) {
-	e := cachedRow{key: bytes.Clone(key), tick: tick}
+	e := cachedRow{key: key, tick: tick}
 	if item != nil {
-		e.value, e.rev, e.tick = bytes.Clone(item.Value), item.Revision, item.Revision>>8
-	}
-	if e.size() > maxCached {
-		return
+		e.value, e.rev, e.tick = item.Value, item.Revision, item.Revision>>8
 	}
 	hash := maphash.Bytes(c.seed, key)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.tick == tick {
+	if c.tick == tick && e.size() <= maxCached {
+		e.key, e.value = bytes.Clone(key), bytes.Clone(e.value)
 		c.put(hash, e)
 	}
 }

@@ -51,6 +51,28 @@ func child(dir string) {
 	select {}
 }
 
+func startChild(t *testing.T, dir string) (*exec.Cmd, *bufio.Scanner) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childDir+"="+dir)
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	return cmd, bufio.NewScanner(out)
+}
+
+// noteAck takes in what the child says of a commit.
+func noteAck(t *testing.T, line string, acked map[string]uint64) {
+	t.Helper()
+	f := strings.Fields(line)
+	if len(f) != 3 || f[0] != "ack" {
+		t.Fatalf("child: %s", line)
+	}
+	rev, err := strconv.ParseUint(f[2], 10, 64)
+	must(t, err)
+	acked[f[1]] = rev
+}
+
 func TestC16KillAfterAck(t *testing.T) {
 	dir := t.TempDir()
 	acked := map[string]uint64{}
@@ -58,24 +80,14 @@ func TestC16KillAfterAck(t *testing.T) {
 		if round > 0 { // begin anew: the child counts from zero
 			dir, acked = t.TempDir(), map[string]uint64{}
 		}
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), childDir+"="+dir)
-		out, err := cmd.StdoutPipe()
-		must(t, err)
-		must(t, cmd.Start())
-		lines := bufio.NewScanner(out)
+		cmd, lines := startChild(t, dir)
 		for n := 0; n < 700*(round+1) && lines.Scan(); n++ {
-			f := strings.Fields(lines.Text())
-			if len(f) != 3 || f[0] != "ack" {
-				t.Fatalf("child: %s", lines.Text())
-			}
-			acked[f[1]], err = strconv.ParseUint(f[2], 10, 64)
-			must(t, err)
+			noteAck(t, lines.Text(), acked)
 		}
 		must(t, cmd.Process.Kill())
 		for lines.Scan() { // acknowledged before it died
 			if f := strings.Fields(lines.Text()); len(f) == 3 {
-				acked[f[1]], _ = strconv.ParseUint(f[2], 10, 64)
+				noteAck(t, lines.Text(), acked)
 			}
 		}
 		_ = cmd.Wait()

@@ -1,13 +1,10 @@
 package store
 
 import (
-	"bufio"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 )
@@ -40,20 +37,10 @@ func cutDisk(t *testing.T, base string, after time.Duration) {
 	run(t, "mkfs.ext4", "-q", "-F", disk)
 	unmount := mount(t, disk, at)
 
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childDir+"="+filepath.Join(at, "store"))
-	out, err := cmd.StdoutPipe()
-	must(t, err)
-	must(t, cmd.Start())
+	cmd, lines := startChild(t, filepath.Join(at, "store"))
 	acked := map[string]uint64{}
-	lines := bufio.NewScanner(out)
 	for end := time.Now().Add(after); time.Now().Before(end) && lines.Scan(); {
-		f := strings.Fields(lines.Text())
-		if len(f) != 3 || f[0] != "ack" {
-			t.Fatalf("child: %s", lines.Text())
-		}
-		acked[f[1]], err = strconv.ParseUint(f[2], 10, 64)
-		must(t, err)
+		noteAck(t, lines.Text(), acked)
 	}
 	run(t, "cp", "--sparse=always", disk, cut)
 	must(t, cmd.Process.Kill())
