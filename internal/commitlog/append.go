@@ -68,7 +68,7 @@ func (p *producer) init(cl *kgo.Client) {
 // of Append as long as the brokers remember this producer; after an outage one
 // may come late, twice, or after a later one.
 //
-// done is called exactly once, from another goroutine, with the offset or why
+// done, if it is not nil, is called exactly once, from another goroutine, with the offset or why
 // it is not known to be in the log, which does not mean that it is not: only
 // the reader knows. It may be called late, at the latest by Close, so whoever
 // has a deadline needs a timer. It must not block nor call Append.
@@ -181,7 +181,9 @@ func (p *producer) settle(w *waiting, offset int64, err error) {
 	if kick {
 		p.kick()
 	}
-	w.done(offset, appendError(err))
+	if w.done != nil {
+		w.done(offset, appendError(err))
+	}
 	p.mu.Lock()
 	if p.undone--; p.undone == 0 {
 		p.idle.Broadcast()

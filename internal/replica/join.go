@@ -140,9 +140,6 @@ func (r *Replica) append(p dsv.Partition, rec *metapb.Record, done func(int64, e
 	if err != nil {
 		return err
 	}
-	if done == nil {
-		done = func(int64, error) {}
-	}
 	return r.cfg.Log.Append(p, body, done)
 }
 

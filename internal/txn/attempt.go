@@ -263,7 +263,7 @@ func (a *attempt) onEvent(e replica.Event) (done bool, res Result, err error) {
 func (a *attempt) resend() {
 	if a.early && a.isPrepared && !a.resent {
 		a.resent = true
-		_ = a.r.hand(a.tx.Partition, record{a.commitRecord(), nobody})
+		_ = a.r.hand(a.tx.Partition, record{a.commitRecord(), nil})
 	}
 }
 
@@ -301,9 +301,9 @@ func (a *attempt) commit() error {
 	var err error
 	switch {
 	case good && a.announced:
-		err = a.r.hand(a.tx.Partition, record{a.commitRecord(), nobody})
+		err = a.r.hand(a.tx.Partition, record{a.commitRecord(), nil})
 	case good:
-		err = a.r.hand(a.tx.Partition, record{a.prepareRecord(), a.onPrepareAck}, record{a.commitRecord(), nobody})
+		err = a.r.hand(a.tx.Partition, record{a.prepareRecord(), a.onPrepareAck}, record{a.commitRecord(), nil})
 		a.announced = err == nil
 	case !a.announced:
 		err = a.announce()

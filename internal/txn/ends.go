@@ -164,7 +164,7 @@ func (a *attempt) abort(reason metapb.AbortReason, unchanged uint64) bool {
 		return false
 	}
 	rec := &metapb.Record{Version: 1, Body: &metapb.Record_Abort{Abort: &metapb.Abort{Txid: a.tx.Bytes(), Reason: reason, UnchangedVersion: unchanged}}}
-	return a.r.hand(a.tx.Partition, record{rec, nobody}) == nil
+	return a.r.hand(a.tx.Partition, record{rec, nil}) == nil
 }
 
 // revoke drops what was staged, at every holder, without waiting.

@@ -210,13 +210,11 @@ func (r *Runner) stage(a *attempt, rank int, done func(dsv.StoreID, error)) {
 	}
 }
 
-// record is one to append, and who is told its offset.
+// record is one to append, and who is told its offset: nobody, if nil.
 type record struct {
 	*metapb.Record
 	done func(offset int64, err error)
 }
-
-func nobody(int64, error) {}
 
 // hand hands records over to the log together, all or none.
 func (r *Runner) hand(p dsv.Partition, records ...record) error {

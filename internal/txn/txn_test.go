@@ -221,26 +221,35 @@ func goodBy(t *testing.T, c *core.Cluster, good bool) {
 	}
 }
 
+// stuck begins a write of K at node 1 that cannot reach two of the holders, and
+// returns its transaction when others have staged it; wait is for its answer.
+func stuck(c *core.Cluster, limit time.Duration) (x dsv.TxID, wait func() (txn.Result, error)) {
+	c.Cut(0, 3)
+	c.Cut(0, 4)
+	var res txn.Result
+	var err error
+	var wg sync.WaitGroup
+	wg.Go(func() { res, err = run(c.Nodes[0], limit, request(c, "K", "v")) })
+	return seeTx(c, 1, "K"), func() (txn.Result, error) {
+		wg.Wait()
+		return res, err
+	}
+}
+
 // While the log is known to be good it hears of a write when the holders have
 // acknowledged it: PREPARE and COMMIT together.
 func TestPrepareGoesWithCommit(t *testing.T) {
 	bubble(t, core.Options{}, func(t *testing.T, c *core.Cluster) {
 		warm(t, c, 0)
 		goodBy(t, c, true)
-		c.Cut(0, 3)
-		c.Cut(0, 4)
-		var res txn.Result
-		var err error
-		var wg sync.WaitGroup
-		wg.Go(func() { res, err = run(c.Nodes[0], 4*time.Second, request(c, "K", "v")) })
-		x := seeTx(c, 1, "K")
+		x, wait := stuck(c, 4*time.Second)
 		time.Sleep(50 * time.Millisecond)
 		if got := c.Of(x); got != "" {
 			t.Errorf("records %s before four holders have it", got)
 		}
 		c.Heal(0, 3)
 		c.Heal(0, 4)
-		wg.Wait()
+		res, err := wait()
 		if err != nil || res.Status.State != meta.TxCommitted || res.Tx != x {
 			t.Errorf("%+v, %v", res, err)
 		}
@@ -258,13 +267,9 @@ func TestCrashBeforePrepare(t *testing.T) {
 		warm(t, c, 0)
 		c.AllHold(core.Path("app", "K").NS, 1)
 		goodBy(t, c, true)
-		c.Cut(0, 3)
-		c.Cut(0, 4)
-		var wg sync.WaitGroup
-		wg.Go(func() { _, _ = run(c.Nodes[0], 4*time.Second, request(c, "K", "v")) })
-		x := seeTx(c, 1, "K")
+		x, wait := stuck(c, 4*time.Second)
 		c.Nodes[0].Crash()
-		wg.Wait()
+		_, _ = wait()
 		if got := c.Of(x); got != "" {
 			t.Fatalf("records %s: this shows nothing", got)
 		}
@@ -421,18 +426,12 @@ func TestForeignCommit(t *testing.T) {
 	bubble(t, core.Options{}, func(t *testing.T, c *core.Cluster) {
 		warm(t, c, 0)
 		time.Sleep(time.Second) // so that PREPARE goes ahead
-		c.Cut(0, 3)
-		c.Cut(0, 4)
-		var res txn.Result
-		var err error
-		var wg sync.WaitGroup
-		wg.Go(func() { res, err = run(c.Nodes[0], 2*time.Second, request(c, "K", "v")) })
-		x := seeTx(c, 1, "K")
+		x, wait := stuck(c, 2*time.Second)
 		time.Sleep(100 * time.Millisecond)
 		for range 3 {
 			c.Append(0, &metapb.Record{Version: 1, Body: &metapb.Record_Commit{Commit: &metapb.Commit{Txid: x.Bytes()}}})
 		}
-		wg.Wait()
+		res, err := wait()
 		want(t, err, dsv.KindUnavailable, dsv.CodeWriteQuorum, dsv.PhaseWriting)
 		c.Heal(0, 3)
 		c.Heal(0, 4)
